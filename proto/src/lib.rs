@@ -1,0 +1,24 @@
+//! The wire: Switchboard's gRPC interfaces.
+//!
+//! The `.proto` files under `proto/switchboard/` are the interface; `src/gen/` is generated from them and committed, so
+//! that a build needs no `protoc`. After changing a `.proto` file run
+//! `SWITCHBOARD_REGENERATE=1 cargo test -p switchboard-proto`; without the variable the same test compares.
+
+/// `switchboard.identity.v1`: who people and devices are.
+pub mod identity {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/switchboard.identity.v1.rs");
+    }
+}
+
+/// `switchboard.chat.v1`: conversations, messages, receipts, typing and joins.
+pub mod chat {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/switchboard.chat.v1.rs");
+    }
+}
+
+/// All interfaces as one encoded `FileDescriptorSet`, for gRPC reflection and for reading their JSON form.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

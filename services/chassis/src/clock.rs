@@ -1,0 +1,93 @@
+//! Time and identifiers, as arguments.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use uuid::{NoContext, Timestamp, Uuid};
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+pub type Micros = i64;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Where the time comes from.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's clock.
+    System,
+    /// A time that a test sets.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Micros {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+            Self::System => SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
+            Self::Manual(now) => now.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A new id: a UUID version 7 (RFC 9562), later ones above earlier ones within a process.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
+            Self::System => Uuid::now_v7(),
+            Self::Manual(now) => {
+                let now = now.load(Ordering::Relaxed).max(0);
+                let seconds = (now / MICROS_PER_SECOND).unsigned_abs();
+                let nanos = u32::try_from(now % MICROS_PER_SECOND * 1_000).unwrap_or(0);
+                Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, nanos))
+            }
+        }
+    }
+}
+
+/// Whole seconds and the nanoseconds above them, as protobuf's `Timestamp` wants them.
+#[must_use]
+pub fn split(at: Micros) -> (i64, i32) {
+    let nanos = at.rem_euclid(MICROS_PER_SECOND) * 1_000;
+    (at.div_euclid(MICROS_PER_SECOND), i32::try_from(nanos).unwrap_or(0))
+}
+
+/// The inverse of [`split`].
+#[must_use]
+pub fn join(seconds: i64, nanos: i32) -> Micros {
+    seconds.saturating_mul(MICROS_PER_SECOND).saturating_add(i64::from(nanos) / 1_000)
+}
+
+/// How long it is from `now` to `at`; zero when `at` is past.
+#[must_use]
+pub fn until(now: Micros, at: Micros) -> Duration {
+    Duration::from_micros(u64::try_from(at.saturating_sub(now)).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_split_and_join() {
+        for at in [-1, -1_000_001, 0, 1, 1_700_000_000_123_456] {
+            let (seconds, nanos) = split(at);
+            assert!((0..1_000_000_000).contains(&nanos));
+            assert_eq!(join(seconds, nanos), at);
+        }
+    }
+
+    #[test]
+    fn ids_of_a_process_rise() {
+        let ids: Vec<Uuid> = (0..1_000).map(|_| Clock::System.new_id()).collect();
+        assert!(ids.is_sorted());
+    }
+}

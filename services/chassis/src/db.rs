@@ -1,0 +1,241 @@
+//! Databases: SQLite by default, Postgres by URL, one SQL text for both.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    str::FromStr as _,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use sqlx::{
+    Connection as _, PgPool, SqlitePool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{Error, Secret};
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const SQLITE_READERS: u32 = 4;
+
+/// `[store]`: where services keep what they know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// `sqlite:PATH` or `postgres://...`; empty is SQLite in the data directory. Each service has its own SQLite file
+    /// (`PATH/chat.db`, or `name.chat.db` for a PATH that ends in `name.db`) or its own Postgres schema.
+    pub url: Secret,
+    /// What an acknowledged write survives.
+    pub durability: Durability,
+    /// The most connections that each service opens to Postgres.
+    pub connections_max: u32,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { url: Secret::default(), durability: Durability::Commit, connections_max: 10 }
+    }
+}
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Power loss (SQLite `synchronous=FULL`, Postgres `synchronous_commit=on`).
+    Commit,
+    /// The end of the process, but not always power loss (SQLite `NORMAL`, Postgres `off`).
+    Relaxed,
+}
+
+/// Connections to one kind of database. See [`on_pool!`](crate::on_pool).
+#[derive(Clone, Debug)]
+pub enum Pool {
+    /// A file of this machine.
+    Sqlite(SqlitePool),
+    /// A server.
+    Postgres(PgPool),
+}
+
+/// Runs one body on whichever database it is: `on_pool!(pool, p => sqlx::query("...").execute(p).await)`.
+#[macro_export]
+macro_rules! on_pool {
+    ($pool:expr, $p:ident => $body:expr) => {
+        match $pool {
+            $crate::db::Pool::Sqlite($p) => $body,
+            $crate::db::Pool::Postgres($p) => $body,
+        }
+    };
+}
+
+/// One service's database.
+#[derive(Debug)]
+pub struct Db {
+    /// For statements that only read.
+    pub read: Pool,
+    /// For statements that write. On SQLite, one connection: writers queue here and not on a lock.
+    pub write: Pool,
+    /// Keeps other processes away from a SQLite file.
+    _lock: Option<File>,
+}
+
+impl Db {
+    /// Opens (and creates) the database of `service` and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When it cannot be reached, is in use by another process (SQLite), or a migration fails.
+    pub async fn open(
+        config: &StoreConfig,
+        data_dir: &Path,
+        service: &str,
+        migrations: &Migrator,
+    ) -> Result<Self, OpenError> {
+        let url = config.url.expose();
+        let db = if url.is_empty() {
+            sqlite(&data_dir.join(format!("{service}.db")), config.durability).await?
+        } else if let Some(path) = url.strip_prefix("sqlite:") {
+            sqlite(&sqlite_file(path.strip_prefix("//").unwrap_or(path), service), config.durability).await?
+        } else {
+            postgres(url, service, config).await?
+        };
+        on_pool!(&db.write, p => migrations.run(p).await)?;
+        Ok(db)
+    }
+
+    /// The suffix with which a SELECT inside a transaction keeps other writers away from its rows; SQLite, with its one
+    /// writer, needs none.
+    #[must_use]
+    pub fn for_update(&self) -> &'static str {
+        match self.write {
+            Pool::Sqlite(_) => "",
+            Pool::Postgres(_) => " FOR UPDATE",
+        }
+    }
+}
+
+/// Why a database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "{0} is in use by another process: SQLite serves one process; stop the other one, give this one another \
+         data directory, or share a Postgres by store.url"
+    )]
+    InUse(PathBuf),
+    /// The file cannot be made.
+    #[error("{0}: {1}")]
+    File(PathBuf, std::io::Error),
+    /// The database said no.
+    #[error("cannot open the database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The tables cannot be brought up to date.
+    #[error("cannot bring the tables up to date: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+/// Checks a URL without connecting.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_url(url: &str) -> Result<(), String> {
+    if url.is_empty() || url.starts_with("sqlite:") {
+        return Ok(());
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        // The parser's words may quote a password.
+        return PgConnectOptions::from_str(url)
+            .map(drop)
+            .map_err(|_| "not a Postgres URL (postgres://user:password@host:5432/database)".to_owned());
+    }
+    Err("begin with sqlite: or postgres://".to_owned())
+}
+
+fn sqlite_file(path: &str, service: &str) -> PathBuf {
+    let path = Path::new(path);
+    match (path.file_stem(), path.extension()) {
+        (Some(stem), Some(extension)) => {
+            path.with_file_name(format!("{}.{service}.{}", stem.display(), extension.display()))
+        }
+        _ => path.join(format!("{service}.db")),
+    }
+}
+
+async fn sqlite(file: &Path, durability: Durability) -> Result<Db, OpenError> {
+    let wrong = |error| OpenError::File(file.to_owned(), error);
+    if let Some(directory) = file.parent() {
+        fs::create_dir_all(directory).map_err(wrong)?;
+    }
+    let lock_file = file.with_extension("lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(&lock_file).map_err(wrong)?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse(file.to_owned()),
+        TryLockError::Error(error) => OpenError::File(lock_file.clone(), error),
+    })?;
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match durability {
+            Durability::Commit => SqliteSynchronous::Full,
+            Durability::Relaxed => SqliteSynchronous::Normal,
+        })
+        .busy_timeout(BUSY_TIMEOUT)
+        // What is erased is overwritten, not only unlinked.
+        .pragma("secure_delete", "ON");
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options.clone())
+        .await?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(SQLITE_READERS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options.pragma("query_only", "ON"));
+    Ok(Db { read: Pool::Sqlite(read), write: Pool::Sqlite(write), _lock: Some(lock) })
+}
+
+async fn postgres(url: &str, service: &str, config: &StoreConfig) -> Result<Db, OpenError> {
+    let schema = format!("switchboard_{service}");
+    let options = PgConnectOptions::from_str(url)?;
+    let mut connection = PgConnection::connect_with(&options).await?;
+    // Two processes that start at once may both try: a lock of Postgres lets one go first.
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "BEGIN; SELECT pg_advisory_xact_lock(hashtext('{schema}')); CREATE SCHEMA IF NOT EXISTS {schema}; COMMIT"
+    )))
+    .execute(&mut connection)
+    .await?;
+    connection.close().await?;
+    let synchronous_commit = match config.durability {
+        Durability::Commit => "on",
+        Durability::Relaxed => "off",
+    };
+    let pool = PgPoolOptions::new()
+        .max_connections(config.connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options.options([("search_path", schema.as_str()), ("synchronous_commit", synchronous_commit)]))
+        .await?;
+    Ok(Db { read: Pool::Postgres(pool.clone()), write: Pool::Postgres(pool), _lock: None })
+}
+
+/// Turns `?` on a database call into our [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_service_has_its_own_sqlite_file() {
+        assert_eq!(sqlite_file("/data", "chat"), Path::new("/data/chat.db"));
+        assert_eq!(sqlite_file("/data/app.db", "chat"), Path::new("/data/app.chat.db"));
+    }
+
+    #[test]
+    fn a_url_that_is_no_database_is_explained() {
+        assert!(check_url("mysql://x").is_err());
+        assert!(check_url("postgres://u:p@localhost/db").is_ok());
+        assert!(check_url("sqlite:/data").is_ok());
+    }
+}

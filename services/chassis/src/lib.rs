@@ -1,0 +1,19 @@
+//! What every Switchboard process needs, and nothing else: configuration, telemetry, lifecycle, gRPC assembly,
+//! databases, error kinds and the clock.
+//!
+//! This is the only crate that reads the environment, the clock and signals. It knows no service and no protocol.
+
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod grpc;
+pub mod lifecycle;
+pub mod net;
+pub mod secret;
+pub mod telemetry;
+
+pub use clock::{Clock, Micros};
+pub use error::{Error, Kind, Violation};
+pub use lifecycle::Lifecycle;
+pub use secret::Secret;

@@ -1,0 +1,156 @@
+//! How a process ends: first softly, then hard.
+
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Shared by everything that runs in a process.
+///
+/// *Draining*: refuse new work, send clients elsewhere, finish what waits. *Stopping*: end now.
+#[derive(Clone, Debug, Default)]
+pub struct Lifecycle {
+    draining: CancellationToken,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    failure: Arc<OnceLock<String>>,
+}
+
+impl Lifecycle {
+    /// A process that has just begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins the soft end.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Ends now.
+    pub fn stop(&self) {
+        self.draining.cancel();
+        self.stopping.cancel();
+    }
+
+    /// Whether the soft end has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Completes when the soft end begins.
+    pub async fn drained(&self) {
+        self.draining.cancelled().await;
+    }
+
+    /// Completes when it must end now.
+    pub async fn stopped(&self) {
+        self.stopping.cancelled().await;
+    }
+
+    /// Runs a task that the end of the process waits for.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Runs a task without which the process is of no use: if it fails, panics, or returns before the end has begun,
+    /// the process ends with the reason.
+    pub fn spawn_essential<E: std::fmt::Display + Send + 'static>(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let lifecycle = self.clone();
+        self.tasks.spawn(async move {
+            let failure = match tokio::spawn(task).await {
+                Ok(Ok(())) if lifecycle.is_draining() => return,
+                Ok(Ok(())) => format!("{name} ended by itself"),
+                Ok(Err(error)) => format!("{name} failed: {error}"),
+                Err(panic) => format!("{name} panicked: {panic}"),
+            };
+            tracing::error!(failure, "essential task");
+            let _ = lifecycle.failure.set(failure);
+            lifecycle.stop();
+        });
+    }
+
+    /// Ends hard at `stopping`, or when `drain_time` after the soft end's begin is over, or when nothing runs any more.
+    ///
+    /// # Errors
+    /// The reason, when an essential task failed.
+    pub async fn finish(&self, drain_time: Duration) -> Result<(), String> {
+        self.drained().await;
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = self.stopped() => {}
+            () = tokio::time::sleep(drain_time) => tracing::warn!("drain time is over"),
+        }
+        self.stop();
+        match self.failure.get() {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Drains at the first SIGTERM or SIGINT, stops at the second.
+    ///
+    /// # Errors
+    /// When signals cannot be listened for.
+    pub fn obey_signals(&self) -> std::io::Result<()> {
+        #[expect(clippy::disallowed_methods, reason = "the one place that listens for signals")]
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let lifecycle = self.clone();
+        tokio::spawn(async move {
+            next(&mut terminate, &mut interrupt).await;
+            tracing::info!("draining; a second signal ends at once");
+            lifecycle.drain();
+            next(&mut terminate, &mut interrupt).await;
+            lifecycle.stop();
+        });
+        Ok(())
+    }
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_task_that_fails_ends_the_process_with_its_reason() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.spawn_essential("writer", async { Err("disk full") });
+        assert_eq!(lifecycle.finish(LONG).await, Err("writer failed: disk full".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_leaves_early_is_a_failure() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.spawn_essential("writer", async { Ok::<_, String>(()) });
+        assert_eq!(lifecycle.finish(LONG).await, Err("writer ended by itself".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_tasks_that_finish_their_work() {
+        let lifecycle = Lifecycle::new();
+        let theirs = lifecycle.clone();
+        lifecycle.spawn(async move { theirs.drained().await });
+        lifecycle.drain();
+        assert_eq!(lifecycle.finish(LONG).await, Ok(()));
+    }
+}
