@@ -60,24 +60,38 @@ impl Lifecycle {
     }
 
     /// Runs a task without which the process is of no use: if it fails, panics, or returns before the end has begun,
-    /// the process ends with the reason.
+    /// the process ends with the reason. The end does not wait for it.
     pub fn spawn_essential<E: std::fmt::Display + Send + 'static>(
         &self,
         name: &'static str,
         task: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
-        let lifecycle = self.clone();
-        self.tasks.spawn(async move {
-            let failure = match tokio::spawn(task).await {
-                Ok(Ok(())) if lifecycle.is_draining() => return,
-                Ok(Ok(())) => format!("{name} ended by itself"),
-                Ok(Err(error)) => format!("{name} failed: {error}"),
-                Err(panic) => format!("{name} panicked: {panic}"),
-            };
-            tracing::error!(failure, "essential task");
-            let _ = lifecycle.failure.set(failure);
-            lifecycle.stop();
-        });
+        tokio::spawn(self.clone().supervise(name, task));
+    }
+
+    /// The same for a task that ends by itself once the soft end has begun: the end waits for it.
+    pub fn spawn_server<E: std::fmt::Display + Send + 'static>(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        self.tasks.spawn(self.clone().supervise(name, task));
+    }
+
+    async fn supervise<E: std::fmt::Display + Send + 'static>(
+        self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let failure = match tokio::spawn(task).await {
+            Ok(Ok(())) if self.is_draining() => return,
+            Ok(Ok(())) => format!("{name} ended by itself"),
+            Ok(Err(error)) => format!("{name} failed: {error}"),
+            Err(panic) => format!("{name} panicked: {panic}"),
+        };
+        tracing::error!(failure, "essential task");
+        let _ = self.failure.set(failure);
+        self.stop();
     }
 
     /// Ends hard at `stopping`, or when `drain_time` after the soft end's begin is over, or when nothing runs any more.

@@ -1,1 +1,48 @@
-//! x
+//! Conversations, messages, receipts, typing and joins: everything behind the five chat sockets.
+//!
+//! A send goes `converse` (or `api`) → `rules` → `writer` → `store` → `hub` → the sessions of this instance, and by
+//! `doorbell` to the other instances. `model` holds the words; `rules` and
+//! `order` decide and touch nothing; only `store` knows
+//! SQL; only `convert` and the two doors know protobuf.
+
+mod api;
+mod converse;
+mod convert;
+mod doorbell;
+mod hub;
+mod link;
+mod model;
+mod order;
+mod rules;
+mod store;
+mod writer;
+
+use std::sync::Arc;
+
+use sqlx::migrate::Migrator;
+use switchboard_bus::Bus;
+use switchboard_chassis::{Clock, Lifecycle, db::Db};
+use switchboard_proto::chat::v1::chat_service_server::ChatServiceServer;
+
+pub use api::Chat;
+
+/// The tables of this service.
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Starts one instance over its database and its place on the bus.
+///
+/// # Errors
+/// When the bus cannot be reached.
+pub async fn service(
+    db: Db,
+    bus: Bus,
+    clock: Clock,
+    lifecycle: &Lifecycle,
+) -> std::io::Result<ChatServiceServer<Chat>> {
+    let store = Arc::new(store::Store::new(db));
+    let hub = Arc::new(hub::Hub::new(store.clone(), bus, clock.clone()));
+    doorbell::listen(hub.clone(), lifecycle).await?;
+    let writer = writer::start(store.clone(), hub.clone(), clock.clone(), lifecycle);
+    let rooms = converse::Rooms { hub, store, writer, clock, lifecycle: lifecycle.clone() };
+    Ok(ChatServiceServer::new(Chat { rooms }))
+}

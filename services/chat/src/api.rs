@@ -1,0 +1,245 @@
+//! The RPCs of chat.
+
+use std::sync::Arc;
+
+use switchboard_chassis::Error;
+use switchboard_proto::chat::v1::{
+    CloseConversationRequest, CloseConversationResponse, ConversationSummary, ConverseRequest, EraseUserRequest,
+    EraseUserResponse, GetConversationRequest, GetConversationResponse, ListConversationsRequest,
+    ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, OpenConversationRequest,
+    OpenConversationResponse, SendMessageRequest, SendMessageResponse, UpdateReceiptsRequest, UpdateReceiptsResponse,
+    chat_service_server::ChatService, converse_response::Event, get_conversation_request,
+};
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use crate::{
+    converse::{self, Rooms},
+    convert,
+    hub::Admitted,
+    link::{Frame, Link},
+    model::{Conversation, Kind, MessageName, Refusal},
+    rules,
+    store::{ConversationKey, MessagesFrom, Summary},
+    writer::{self, Sender},
+};
+
+const PAGE_DEFAULT: u32 = 50;
+const CONVERSATIONS_PAGE_MAX: u32 = 200;
+const MESSAGES_PAGE_MAX: u32 = 1000;
+
+/// The chat service.
+pub struct Chat {
+    pub(crate) rooms: Rooms,
+}
+
+impl Chat {
+    async fn conversation(&self, id: &str) -> Result<Conversation, Status> {
+        let id = Uuid::try_parse(id).map_err(|_| Refusal::no_conversation())?;
+        let found = self.rooms.store.conversation(id).await?;
+        Ok(found.ok_or_else(Refusal::no_conversation)?)
+    }
+
+    /// The user as one of the conversation's people.
+    async fn admitted(&self, conversation_id: &str, user_id: String, role: &str) -> Result<Admitted, Status> {
+        let conversation = Arc::new(self.conversation(conversation_id).await?);
+        let role = rules::enter(&conversation, &user_id, role)?;
+        Ok(Admitted { conversation, user_id, role })
+    }
+}
+
+#[tonic::async_trait]
+impl ChatService for Chat {
+    type ConverseStream = ReceiverStream<Frame>;
+
+    async fn converse(
+        &self,
+        request: Request<Streaming<ConverseRequest>>,
+    ) -> Result<Response<Self::ConverseStream>, Status> {
+        let (link, frames) = Link::new();
+        tokio::spawn(converse::converse(self.rooms.clone(), request.into_inner(), link));
+        Ok(Response::new(ReceiverStream::new(frames)))
+    }
+
+    async fn open_conversation(
+        &self,
+        request: Request<OpenConversationRequest>,
+    ) -> Result<Response<OpenConversationResponse>, Status> {
+        let opening = rules::opening(request.into_inner())?;
+        let clock = &self.rooms.clock;
+        let (conversation, created) = self.rooms.store.open(&opening, clock.new_id(), clock.now()).await??;
+        let conversation = Some(convert::conversation(&conversation));
+        Ok(Response::new(OpenConversationResponse { conversation, created }))
+    }
+
+    async fn get_conversation(
+        &self,
+        request: Request<GetConversationRequest>,
+    ) -> Result<Response<GetConversationResponse>, Status> {
+        let GetConversationRequest { conversation, user_id } = request.into_inner();
+        let conversation = match conversation {
+            Some(get_conversation_request::Conversation::ConversationId(id)) => self.conversation(&id).await?,
+            Some(get_conversation_request::Conversation::ConversationNumber(named)) => {
+                let found = self.rooms.store.conversation_by_number(named.kind(), named.number).await?;
+                found.ok_or_else(Refusal::no_conversation)?
+            }
+            None => return Err(Refusal::invalid("conversation", "is required").into()),
+        };
+        let mut summary = self.rooms.store.summaries(vec![conversation], &user_id).await?.pop().map(summary);
+        if let (Some(summary), true) = (&mut summary, user_id.is_empty()) {
+            summary.unread_count = 0;
+        }
+        Ok(Response::new(GetConversationResponse { summary }))
+    }
+
+    async fn list_conversations(
+        &self,
+        request: Request<ListConversationsRequest>,
+    ) -> Result<Response<ListConversationsResponse>, Status> {
+        let request = request.into_inner();
+        if request.kind() == Kind::Unspecified {
+            return Err(Error::invalid("kind", "is required").into());
+        }
+        let size = page_size(request.page_size, CONVERSATIONS_PAGE_MAX)?;
+        let skip = skip(request.skip)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(read_token(token).ok_or_else(|| Error::invalid("page_token", "is not one that we gave"))?),
+        };
+        let page = self
+            .rooms
+            .store
+            .conversations(&request.user_id, request.kind(), request.open_first, after, skip, size)
+            .await?;
+        Ok(Response::new(ListConversationsResponse {
+            summaries: page.summaries.into_iter().map(summary).collect(),
+            next_page_token: page.next.map(write_token).unwrap_or_default(),
+            total_size: page.total,
+        }))
+    }
+
+    async fn list_messages(
+        &self,
+        request: Request<ListMessagesRequest>,
+    ) -> Result<Response<ListMessagesResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size, MESSAGES_PAGE_MAX)?;
+        let skip = skip(request.skip)?;
+        let conversation = self.conversation(&request.conversation_id).await?;
+        if !request.user_id.is_empty() {
+            rules::enter(&conversation, &request.user_id, "")?;
+        }
+        let seq = match (request.from_seq, request.from_message.as_str()) {
+            (seq, "") => seq,
+            (0, name) => {
+                let name = MessageName::parse(name).ok_or_else(Refusal::no_message)?;
+                self.rooms.store.seq_of(conversation.id, name).await?.ok_or_else(Refusal::no_message)?
+            }
+            _ => return Err(Error::invalid("from_message", "give it or from_seq, not both").into()),
+        };
+        let from = MessagesFrom { seq, skip, newest_first: request.newest_first };
+        let page = self.rooms.store.messages(&conversation, from, size).await?;
+        let last = page.messages.last().map_or(0, |message| message.seq);
+        Ok(Response::new(ListMessagesResponse {
+            messages: page.messages.into_iter().map(convert::message).collect(),
+            next_from_seq: if page.more { last } else { 0 },
+            total_size: i64::try_from(conversation.last_seq.saturating_sub(conversation.erased)).unwrap_or(i64::MAX),
+        }))
+    }
+
+    async fn send_message(
+        &self,
+        request: Request<SendMessageRequest>,
+    ) -> Result<Response<SendMessageResponse>, Status> {
+        let SendMessageRequest { conversation_id, user_id, send } = request.into_inner();
+        let mut send = send.ok_or_else(|| Error::invalid("send", "is required"))?;
+        let role = std::mem::take(&mut send.role);
+        let admitted = self.admitted(&conversation_id, user_id, &role).await?;
+        let draft = self.rooms.draft(&admitted, send)?;
+        let (call, answer) = oneshot::channel();
+        if let Err(sender) = self.rooms.writer.write(draft, Sender::Call(call)) {
+            writer::refuse(sender, Refusal::overloaded());
+        }
+        let (message, created) =
+            answer.await.map_err(|_| Status::unavailable("this instance is ending; try again"))??;
+        Ok(Response::new(SendMessageResponse { message: Some(message), created }))
+    }
+
+    async fn update_receipts(
+        &self,
+        request: Request<UpdateReceiptsRequest>,
+    ) -> Result<Response<UpdateReceiptsResponse>, Status> {
+        let UpdateReceiptsRequest { conversation_id, user_id, role, receipt } = request.into_inner();
+        let receipt = receipt.ok_or_else(|| Error::invalid("receipt", "is required"))?;
+        let admitted = self.admitted(&conversation_id, user_id, &role).await?;
+        let event = self.rooms.read(&admitted, receipt).await?;
+        let messages = match &event {
+            Some(Event::Receipts(receipts)) => receipts.messages.clone(),
+            _ => Vec::new(),
+        };
+        if let Some(event) = event {
+            self.rooms.hub.tell(admitted.conversation.id, event, None);
+        }
+        Ok(Response::new(UpdateReceiptsResponse { messages }))
+    }
+
+    async fn close_conversation(
+        &self,
+        request: Request<CloseConversationRequest>,
+    ) -> Result<Response<CloseConversationResponse>, Status> {
+        let id = Uuid::try_parse(&request.into_inner().conversation_id).map_err(|_| Refusal::no_conversation())?;
+        let closed = self.rooms.store.close(id, self.rooms.clock.now()).await?;
+        let closed = closed.ok_or_else(Refusal::no_conversation)?;
+        self.rooms.hub.closed(id);
+        Ok(Response::new(CloseConversationResponse { conversation: Some(convert::conversation(&closed)) }))
+    }
+
+    async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
+        let user_id = request.into_inner().user_id;
+        if user_id.is_empty() {
+            return Err(Error::invalid("user_id", "is required").into());
+        }
+        let (messages, seats) = self.rooms.store.erase(&user_id).await?;
+        tracing::info!(user_id, messages, seats, "a user was erased");
+        Ok(Response::new(EraseUserResponse {
+            messages_erased: i64::try_from(messages).unwrap_or(i64::MAX),
+            seats_erased: i64::try_from(seats).unwrap_or(i64::MAX),
+        }))
+    }
+}
+
+fn page_size(asked: i32, max: u32) -> Result<u32, Error> {
+    match u32::try_from(asked) {
+        Ok(0) => Ok(PAGE_DEFAULT),
+        Ok(size) => Ok(size.min(max)),
+        Err(_) => Err(Error::invalid("page_size", "must not be negative")),
+    }
+}
+
+fn skip(asked: i32) -> Result<u32, Error> {
+    u32::try_from(asked).map_err(|_| Error::invalid("skip", "must not be negative"))
+}
+
+fn write_token(key: ConversationKey) -> String {
+    format!("{}.{}.{}", key.rank, key.updated_at, key.id.simple())
+}
+
+fn read_token(token: &str) -> Option<ConversationKey> {
+    let mut parts = token.split('.');
+    let key = ConversationKey {
+        rank: parts.next()?.parse().ok()?,
+        updated_at: parts.next()?.parse().ok()?,
+        id: Uuid::try_parse(parts.next()?).ok()?,
+    };
+    parts.next().is_none().then_some(key)
+}
+
+fn summary(summary: Summary) -> ConversationSummary {
+    ConversationSummary {
+        conversation: Some(convert::conversation(&summary.conversation)),
+        last_message: summary.last_message.map(convert::message),
+        unread_count: summary.unread,
+    }
+}

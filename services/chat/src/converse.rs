@@ -1,0 +1,281 @@
+//! One caller's stream: its sessions, and what they do.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    pin::pin,
+    sync::Arc,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use switchboard_chassis::{Clock, Lifecycle};
+use switchboard_proto::chat::v1::{
+    Accepted, ConverseRequest, ConverseResponse, GoAway, Join, Receipt, Receipts, RefusalReason, Send, Typing,
+    converse_request::Action, converse_response::Event, join,
+};
+use tonic::Streaming;
+use uuid::Uuid;
+
+use crate::{
+    convert,
+    hub::{Admitted, Hub},
+    link::{Asker, Link},
+    model::{Draft, Refusal},
+    rules,
+    store::Store,
+    writer::{self, Sender, Writer},
+};
+
+/// Actions of a session that wait for its join.
+const EARLY_ACTIONS_MAX: usize = 64;
+/// Joins and receipts of a stream that wait for the database.
+const PENDING_MAX: usize = 16_384;
+
+enum Session {
+    /// What it did meanwhile waits.
+    Joining(Vec<(u64, Action)>),
+    In(Admitted),
+}
+
+enum Done {
+    Joined(u64, Result<Admitted, Refusal>),
+    Told,
+}
+
+/// What a stream needs of the service.
+#[derive(Clone)]
+pub(crate) struct Rooms {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) writer: Writer,
+    pub(crate) clock: Clock,
+    pub(crate) lifecycle: Lifecycle,
+}
+
+/// Serves a stream until it ends.
+pub(crate) async fn converse(rooms: Rooms, mut requests: Streaming<ConverseRequest>, link: Link) {
+    let mut stream =
+        Stream { rooms: rooms.clone(), link: link.clone(), sessions: HashMap::new(), pending: FuturesUnordered::new() };
+    let mut drained = pin!(rooms.lifecycle.drained().fuse());
+    loop {
+        tokio::select! {
+            request = requests.message() => match request {
+                Ok(Some(request)) => stream.act(request),
+                // Half-closed, cancelled and dead look alike here: the sessions leave in each case.
+                Ok(None) | Err(_) => break,
+            },
+            Some(done) = stream.pending.next() => stream.done(done),
+            () = link.overflown() => {
+                tracing::warn!("a caller stopped reading its stream");
+                break;
+            }
+            () = &mut drained => {
+                link.push(ConverseResponse { sessions: Vec::new(), event: Some(Event::GoAway(GoAway {})), answer: None });
+            }
+            () = rooms.lifecycle.stopped() => break,
+        }
+    }
+    // What was asked is finished, so that nobody joins after the leave.
+    while let Some(done) = stream.pending.next().await {
+        stream.done(done);
+    }
+    for (session, state) in stream.sessions {
+        if let Session::In(admitted) = state {
+            rooms.hub.leave(&link, session, &admitted);
+        }
+    }
+}
+
+struct Stream {
+    rooms: Rooms,
+    link: Link,
+    sessions: HashMap<u64, Session>,
+    pending: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+impl Stream {
+    fn act(&mut self, ConverseRequest { session, action, request }: ConverseRequest) {
+        let asker = Asker { link: self.link.clone(), session, request };
+        match (action, self.sessions.entry(session)) {
+            (None, _) => refuse(&asker, Refusal::invalid("action", "is required")),
+            (Some(Action::Join(_)), Entry::Occupied(_)) => {
+                refuse(&asker, Refusal::new(RefusalReason::AlreadyJoined, "this session is in a conversation already"));
+            }
+            (Some(Action::Join(_)), _) if session == 0 => {
+                refuse(&asker, Refusal::invalid("session", "must not be 0"));
+            }
+            (Some(Action::Join(join)), Entry::Vacant(place)) => {
+                if self.pending.len() >= PENDING_MAX {
+                    return refuse(&asker, Refusal::overloaded());
+                }
+                place.insert(Session::Joining(Vec::new()));
+                let rooms = self.rooms.clone();
+                let joining = async move { Done::Joined(session, enter(&rooms, &asker, join).await) };
+                self.pending.push(joining.boxed());
+            }
+            (Some(Action::Leave(_)), Entry::Occupied(state)) => {
+                // One that is still joining leaves when it is in: see `done`.
+                if let Session::In(admitted) = state.get() {
+                    self.rooms.hub.leave(&self.link, session, admitted);
+                }
+                state.remove();
+            }
+            (Some(Action::Leave(_)), Entry::Vacant(_)) => {}
+            (Some(_), Entry::Vacant(_)) => refuse(&asker, not_joined()),
+            (Some(action), Entry::Occupied(mut state)) => match state.get_mut() {
+                Session::Joining(early) if early.len() < EARLY_ACTIONS_MAX => early.push((request, action)),
+                Session::Joining(_) => refuse(&asker, Refusal::overloaded()),
+                Session::In(admitted) => {
+                    if let Some(pending) = self.rooms.act(asker, admitted, action, self.pending.len()) {
+                        self.pending.push(pending);
+                    }
+                }
+            },
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        let Done::Joined(session, result) = done else { return };
+        match (result, self.sessions.remove(&session)) {
+            (Ok(admitted), Some(Session::Joining(early))) => {
+                self.sessions.insert(session, Session::In(admitted));
+                for (request, action) in early {
+                    self.act(ConverseRequest { session, request, action: Some(action) });
+                }
+            }
+            // It left before it was in.
+            (Ok(admitted), other) => {
+                self.rooms.hub.leave(&self.link, session, &admitted);
+                if let Some(other) = other {
+                    self.sessions.insert(session, other);
+                }
+            }
+            (Err(_), Some(Session::Joining(early))) => {
+                for (request, _) in early {
+                    refuse(&Asker { link: self.link.clone(), session, request }, not_joined());
+                }
+            }
+            (Err(_), _) => {}
+        }
+    }
+}
+
+/// Joins; a refusal has been told already when this returns it.
+async fn enter(rooms: &Rooms, asker: &Asker, join: Join) -> Result<Admitted, Refusal> {
+    let entered = async {
+        let id = match join.conversation {
+            Some(join::Conversation::ConversationId(id)) => {
+                Uuid::try_parse(&id).map_err(|_| Refusal::no_conversation())?
+            }
+            Some(join::Conversation::ConversationNumber(named)) => {
+                let found = rooms.store.conversation_by_number(named.kind(), named.number).await?;
+                found.ok_or_else(Refusal::no_conversation)?.id
+            }
+            None => return Err(Refusal::invalid("conversation", "is required")),
+        };
+        rooms.hub.join(asker, id, join.user_id, &join.role).await
+    };
+    let entered = entered.await;
+    if let Err(refusal) = &entered {
+        refuse(asker, refusal.clone());
+    }
+    entered
+}
+
+impl Rooms {
+    /// Does what needs no waiting at once, and gives back the rest.
+    fn act(
+        &self,
+        asker: Asker,
+        admitted: &Admitted,
+        action: Action,
+        pending: usize,
+    ) -> Option<BoxFuture<'static, Done>> {
+        match action {
+            Action::Send(send) => {
+                if let Err((refusal, asker)) = self.send(asker, admitted, send) {
+                    refuse(&asker, refusal);
+                }
+                None
+            }
+            Action::Typing(typing) => {
+                let event = Event::Typing(Typing {
+                    user_id: admitted.user_id.clone(),
+                    role: admitted.role.as_str().to_owned(),
+                    is_typing: typing.is_typing,
+                });
+                self.hub.tell(admitted.conversation.id, event, Some(&asker));
+                None
+            }
+            Action::Receipt(_) if pending >= PENDING_MAX => {
+                refuse(&asker, Refusal::overloaded());
+                None
+            }
+            Action::Receipt(receipt) => {
+                let (rooms, admitted) = (self.clone(), admitted.clone());
+                let read = async move {
+                    match rooms.read(&admitted, receipt).await {
+                        Ok(Some(event)) => rooms.hub.tell(admitted.conversation.id, event, Some(&asker)),
+                        Ok(None) => asker.tell(Event::Accepted(Accepted {})),
+                        Err(refusal) => refuse(&asker, refusal),
+                    }
+                    Done::Told
+                };
+                Some(read.boxed())
+            }
+            Action::Join(_) | Action::Leave(_) => None,
+        }
+    }
+
+    fn send(&self, asker: Asker, admitted: &Admitted, send: Send) -> Result<(), (Refusal, Asker)> {
+        match self.draft(admitted, send) {
+            Err(refusal) => Err((refusal, asker)),
+            Ok(draft) => {
+                if let Err(sender) = self.writer.write(draft, Sender::Session(asker)) {
+                    writer::refuse(sender, Refusal::overloaded());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A message that passed the rules.
+    pub(crate) fn draft(&self, admitted: &Admitted, mut send: Send) -> Result<Draft, Refusal> {
+        let conversation = &admitted.conversation;
+        let role = std::mem::take(&mut send.role);
+        let sender_role = rules::write_as(conversation, &admitted.user_id, admitted.role, &role)?;
+        let retry = send.retry;
+        let (body, id, client_message_id) = rules::body(conversation.kind, send)?;
+        Ok(Draft {
+            conversation_id: conversation.id,
+            id: id.unwrap_or_else(|| self.clock.new_id()),
+            retry,
+            sender_id: admitted.user_id.clone(),
+            sender_role,
+            body,
+            client_message_id,
+        })
+    }
+
+    /// Moves receipts; the event to tell, if anything moved.
+    pub(crate) async fn read(&self, admitted: &Admitted, receipt: Receipt) -> Result<Option<Event>, Refusal> {
+        let reading = rules::reading(receipt)?;
+        let changed = self.store.mark(admitted.conversation.id, &admitted.user_id, &reading).await??;
+        Ok((!changed.is_empty()).then(|| {
+            Event::Receipts(Receipts {
+                user_id: admitted.user_id.clone(),
+                role: admitted.role.as_str().to_owned(),
+                status: reading.status.into(),
+                messages: changed.iter().map(convert::named).collect(),
+                at: Some(convert::timestamp(self.clock.now())),
+            })
+        }))
+    }
+}
+
+fn refuse(asker: &Asker, refusal: Refusal) {
+    asker.tell(Event::Refused(convert::refused(refusal)));
+}
+
+fn not_joined() -> Refusal {
+    Refusal::new(RefusalReason::NotJoined, "this session is in no conversation: join first")
+}

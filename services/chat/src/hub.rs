@@ -1,0 +1,344 @@
+//! Who of this instance is in which conversation, and what they are told.
+//!
+//! A room exists while somebody of this instance is in it. It tells messages in the order of `seq` and each once: the
+//! next in order goes out at once; one that is ahead makes the room read what it misses from the database; one that is
+//! behind was told already. Everything about one room happens under one lock, which is never held over an await.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use switchboard_bus::Bus;
+use switchboard_chassis::Clock;
+use switchboard_proto::chat::v1::{
+    Accepted, Conversation as WireConversation, ConversationClosed, ConverseResponse, Joined, Message as WireMessage,
+    ParticipantJoined, ParticipantLeft, converse_response::Event,
+};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{
+    convert, doorbell,
+    link::{Asker, Link},
+    model::{Conversation, Openness, Refusal, Role},
+    rules,
+    store::{MessagesFrom, Store},
+};
+
+const SHARDS: usize = 64;
+/// Messages read at a time to close a gap.
+const GAP_PAGE: u32 = 256;
+
+pub(crate) struct Hub {
+    shards: Vec<Mutex<HashMap<Uuid, Room>>>,
+    store: Arc<Store>,
+    bus: Bus,
+    clock: Clock,
+}
+
+enum Room {
+    /// Somebody reads it from the database. Messages that are stored meanwhile raise the head.
+    Loading {
+        head: u64,
+        loaded: Arc<Notify>,
+    },
+    Open(OpenRoom),
+}
+
+struct OpenRoom {
+    conversation: Arc<Conversation>,
+    /// The last message that the sessions were told of.
+    told: u64,
+    /// The newest message known to be stored; above `told` while a gap is being closed.
+    head: u64,
+    links: Vec<(Link, Vec<u64>)>,
+    /// How many sessions each user has here, per role.
+    people: HashMap<(String, Role), usize>,
+}
+
+/// A session that is in.
+#[derive(Clone, Debug)]
+pub(crate) struct Admitted {
+    pub(crate) conversation: Arc<Conversation>,
+    pub(crate) user_id: String,
+    pub(crate) role: Role,
+}
+
+impl Hub {
+    pub(crate) fn new(store: Arc<Store>, bus: Bus, clock: Clock) -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), store, bus, clock }
+    }
+
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    fn shard(&self, id: Uuid) -> MutexGuard<'_, HashMap<Uuid, Room>> {
+        // The last bytes of a version 7 UUID are random.
+        let shard = usize::from(id.as_bytes()[15]) % SHARDS;
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a session in. Its `Joined` is on its link before anything that comes after.
+    pub(crate) async fn join(
+        &self,
+        asker: &Asker,
+        conversation_id: Uuid,
+        user_id: String,
+        role: &str,
+    ) -> Result<Admitted, Refusal> {
+        loop {
+            let loaded = {
+                let mut rooms = self.shard(conversation_id);
+                match rooms.entry(conversation_id) {
+                    Entry::Occupied(mut room) => match room.get_mut() {
+                        Room::Open(room) => return self.admit(room, asker, user_id, role),
+                        Room::Loading { loaded, .. } => Some(loaded.clone().notified_owned()),
+                    },
+                    Entry::Vacant(place) => {
+                        place.insert(Room::Loading { head: 0, loaded: Arc::default() });
+                        None
+                    }
+                }
+            };
+            match loaded {
+                Some(loaded) => loaded.await,
+                None => self.load(conversation_id).await?,
+            }
+        }
+    }
+
+    /// Reads the conversation of a room that is `Loading`.
+    async fn load(&self, id: Uuid) -> Result<(), Refusal> {
+        // If this future is dropped half-way, the room must not stay `Loading`.
+        let abandon = Abandon { hub: self, id };
+        let found = self.store.conversation(id).await;
+        std::mem::forget(abandon);
+        let mut rooms = self.shard(id);
+        let Some(Room::Loading { head, loaded }) = rooms.remove(&id) else { return Ok(()) };
+        loaded.notify_waiters();
+        let conversation = found?.ok_or_else(Refusal::no_conversation)?;
+        let head = head.max(conversation.last_seq);
+        let room = OpenRoom {
+            conversation: Arc::new(conversation),
+            told: head,
+            head,
+            links: Vec::new(),
+            people: HashMap::new(),
+        };
+        rooms.insert(id, Room::Open(room));
+        Ok(())
+    }
+
+    fn admit(&self, room: &mut OpenRoom, asker: &Asker, user_id: String, role: &str) -> Result<Admitted, Refusal> {
+        let role = rules::enter(&room.conversation, &user_id, role)?;
+        let conversation = WireConversation { last_seq: room.told, ..convert::conversation(&room.conversation) };
+        match room.links.iter_mut().find(|(link, _)| *link == asker.link) {
+            Some((_, sessions)) => sessions.push(asker.session),
+            None => room.links.push((asker.link.clone(), vec![asker.session])),
+        }
+        asker.tell(Event::Joined(Joined { conversation: Some(conversation), role: role.as_str().to_owned() }));
+        let sessions = room.people.entry((user_id.clone(), role)).or_default();
+        *sessions += 1;
+        if *sessions == 1 && rules::announces_joins(room.conversation.kind) {
+            let at = Some(convert::timestamp(self.clock.now()));
+            let joined = ParticipantJoined { user_id: user_id.clone(), role: role.as_str().to_owned(), at };
+            self.tell_everywhere(room, Event::ParticipantJoined(joined), None);
+        }
+        Ok(Admitted { conversation: room.conversation.clone(), user_id, role })
+    }
+
+    /// Lets a session go. The room goes with its last one.
+    pub(crate) fn leave(&self, link: &Link, session: u64, admitted: &Admitted) {
+        let id = admitted.conversation.id;
+        let mut rooms = self.shard(id);
+        let Some(Room::Open(room)) = rooms.get_mut(&id) else { return };
+        let Some(place) = room.links.iter().position(|(theirs, _)| theirs == link) else { return };
+        room.links[place].1.retain(|theirs| *theirs != session);
+        if room.links[place].1.is_empty() {
+            room.links.swap_remove(place);
+        }
+        let person = (admitted.user_id.clone(), admitted.role);
+        if let Some(sessions) = room.people.get_mut(&person) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                room.people.remove(&person);
+                if rules::announces_joins(room.conversation.kind) {
+                    let at = Some(convert::timestamp(self.clock.now()));
+                    let left = ParticipantLeft { user_id: person.0, role: person.1.as_str().to_owned(), at };
+                    self.tell_everywhere(room, Event::ParticipantLeft(left), None);
+                }
+            }
+        }
+        if room.links.is_empty() {
+            rooms.remove(&id);
+        }
+    }
+
+    /// Tells what is not a message: here and, by the bus, elsewhere.
+    pub(crate) fn tell(&self, conversation_id: Uuid, event: Event, asker: Option<&Asker>) {
+        let told = match self.shard(conversation_id).get(&conversation_id) {
+            Some(Room::Open(room)) => {
+                self.tell_everywhere(room, event, asker);
+                return;
+            }
+            _ => event,
+        };
+        doorbell::ring(&self.bus, conversation_id, &told);
+        if let Some(asker) = asker {
+            asker.tell(Event::Accepted(Accepted {}));
+        }
+    }
+
+    fn tell_everywhere(&self, room: &OpenRoom, event: Event, asker: Option<&Asker>) {
+        doorbell::ring(&self.bus, room.conversation.id, &event);
+        room.tell_here(&event, asker);
+    }
+
+    /// Tells what another instance told. Messages take their place in the order.
+    pub(crate) fn overheard(self: &Arc<Self>, conversation_id: Uuid, event: Event) {
+        if let Event::Message(message) = event {
+            self.place(conversation_id, message, None);
+            return;
+        }
+        let mut rooms = self.shard(conversation_id);
+        let Some(Room::Open(room)) = rooms.get_mut(&conversation_id) else { return };
+        if matches!(event, Event::ConversationClosed(_)) {
+            room.close();
+        }
+        room.tell_here(&event, None);
+    }
+
+    /// Tells a message that was just stored by this instance.
+    pub(crate) fn stored(self: &Arc<Self>, conversation_id: Uuid, message: WireMessage, asker: Option<&Asker>) {
+        let event = Event::Message(message);
+        doorbell::ring(&self.bus, conversation_id, &event);
+        if let Event::Message(message) = event {
+            self.place(conversation_id, message, asker);
+        }
+    }
+
+    pub(crate) fn closed(&self, conversation_id: Uuid) {
+        if let Some(Room::Open(room)) = self.shard(conversation_id).get_mut(&conversation_id) {
+            room.close();
+        }
+        self.tell(conversation_id, Event::ConversationClosed(ConversationClosed {}), None);
+    }
+
+    fn place(self: &Arc<Self>, id: Uuid, message: WireMessage, asker: Option<&Asker>) {
+        let mut rooms = self.shard(id);
+        let in_order = match rooms.get_mut(&id) {
+            Some(Room::Open(room)) if message.seq == room.told + 1 && room.head == room.told => {
+                room.told = message.seq;
+                room.head = message.seq;
+                room.tell_here(&Event::Message(message), asker);
+                return;
+            }
+            Some(Room::Open(room)) => {
+                let was_closing = room.head > room.told;
+                room.head = room.head.max(message.seq);
+                if room.head > room.told && !was_closing {
+                    tokio::spawn(self.clone().close_gap(room.conversation.clone()));
+                }
+                false
+            }
+            Some(Room::Loading { head, .. }) => {
+                *head = (*head).max(message.seq);
+                false
+            }
+            None => false,
+        };
+        drop(rooms);
+        if let (false, Some(asker)) = (in_order, asker) {
+            asker.tell(Event::Accepted(Accepted {}));
+        }
+    }
+
+    /// Reads what a room misses until nothing is missing, or nobody is there.
+    async fn close_gap(self: Arc<Self>, conversation: Arc<Conversation>) {
+        let id = conversation.id;
+        loop {
+            let seq = match self.shard(id).get(&id) {
+                Some(Room::Open(room)) if room.head > room.told => room.told,
+                _ => return,
+            };
+            let from = MessagesFrom { seq, skip: 0, newest_first: false };
+            let page = match self.store.messages(&conversation, from, GAP_PAGE).await {
+                Ok(page) => page,
+                Err(_) => {
+                    // The database said why in the log. It is asked again: the room must not stay behind.
+                    tokio::time::sleep(switchboard_chassis::error::RETRY_AFTER).await;
+                    continue;
+                }
+            };
+            let mut rooms = self.shard(id);
+            let Some(Room::Open(room)) = rooms.get_mut(&id) else { return };
+            if page.messages.is_empty() {
+                // What was announced has been erased since.
+                room.told = room.head;
+            }
+            for message in page.messages {
+                if message.seq > room.told {
+                    room.told = message.seq;
+                    room.head = room.head.max(message.seq);
+                    room.tell_here(&Event::Message(convert::message(message)), None);
+                }
+            }
+        }
+    }
+
+    /// The bus may have kept something from us: every room looks at the database.
+    pub(crate) async fn look_again(self: &Arc<Self>) {
+        for shard in &self.shards {
+            let ids: Vec<Uuid> = {
+                let rooms = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                rooms.keys().copied().collect()
+            };
+            for id in ids {
+                let Ok(Some(conversation)) = self.store.conversation(id).await else { continue };
+                let mut rooms = self.shard(id);
+                let Some(Room::Open(room)) = rooms.get_mut(&id) else { continue };
+                let was_closing = room.head > room.told;
+                room.head = room.head.max(conversation.last_seq);
+                if room.head > room.told && !was_closing {
+                    tokio::spawn(self.clone().close_gap(room.conversation.clone()));
+                }
+            }
+        }
+    }
+}
+
+impl OpenRoom {
+    /// One frame a link, for all of its sessions here. The asker's answer rides on its link's frame.
+    fn tell_here(&self, event: &Event, asker: Option<&Asker>) {
+        let mut answered = false;
+        for (link, sessions) in &self.links {
+            let answer = asker.filter(|asker| asker.link == *link).and_then(Asker::answer);
+            answered |= answer.is_some();
+            link.push(ConverseResponse { sessions: sessions.clone(), event: Some(event.clone()), answer });
+        }
+        // The asker may have left meanwhile.
+        if let (false, Some(asker)) = (answered, asker) {
+            asker.tell(Event::Accepted(Accepted {}));
+        }
+    }
+
+    fn close(&mut self) {
+        let conversation = Conversation { openness: Openness::Closed, ..(*self.conversation).clone() };
+        self.conversation = Arc::new(conversation);
+    }
+}
+
+struct Abandon<'a> {
+    hub: &'a Hub,
+    id: Uuid,
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        if let Some(Room::Loading { loaded, .. }) = self.hub.shard(self.id).remove(&self.id) {
+            loaded.notify_waiters();
+        }
+    }
+}

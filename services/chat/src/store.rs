@@ -1,0 +1,296 @@
+//! The tables of chat. All SQL of the service is here.
+
+mod append;
+mod lists;
+mod rows;
+
+use sqlx::QueryBuilder;
+use switchboard_chassis::{
+    Micros,
+    db::{Db, Result},
+    on_pool,
+};
+use uuid::Uuid;
+
+pub(crate) use lists::{ConversationKey, MessagesFrom, Summary};
+
+use crate::{
+    model::{Conversation, Kind, MessageName, Named, Opening, Openness, Reading, Refusal, Seat, Which},
+    rules,
+};
+use rows::{CONVERSATION_COLUMNS, ConversationRow, NamedRow, SeatRow};
+use switchboard_proto::chat::v1::RefusalReason;
+
+/// Tries of an opening that raced with others for the same number or people.
+const OPEN_TRIES_MAX: u32 = 16;
+
+pub(crate) struct Store {
+    db: Db,
+}
+
+impl Store {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// Gets or creates; true when it was created.
+    pub(crate) async fn open(
+        &self,
+        opening: &Opening,
+        new_id: Uuid,
+        now: Micros,
+    ) -> Result<Result<(Conversation, bool), Refusal>> {
+        let people = rules::people(opening.kind, &opening.seats);
+        let minted_elsewhere = opening.id.is_some() || opening.number.is_some();
+        for _ in 0..OPEN_TRIES_MAX {
+            let mut known = match opening.id {
+                Some(id) => self.conversation(id).await?,
+                None => None,
+            };
+            if let (None, Some(number)) = (&known, opening.number) {
+                known = self.conversation_by_number(opening.kind, number).await?;
+            }
+            if let Some(known) = known {
+                let same = known.kind == opening.kind
+                    && known.seats == opening.seats
+                    && opening.id.is_none_or(|id| id == known.id)
+                    && opening.number.is_none_or(|number| number == known.number);
+                return Ok(if same {
+                    Ok((known, false))
+                } else {
+                    Err(Refusal::new(RefusalReason::AlreadyExists, "another conversation has this id or number"))
+                });
+            }
+            let same_people = match &people {
+                Some(people) => self.conversation_by_people(opening.kind, people).await?,
+                None => None,
+            };
+            if let (Some(known), false) = (&same_people, minted_elsewhere) {
+                return Ok(Ok((known.clone(), false)));
+            }
+            // A further conversation of the same people can only be reached by the id or number minted for it.
+            let people = people.as_ref().filter(|_| same_people.is_none());
+            let id = opening.id.unwrap_or(new_id);
+            if self.insert(opening, id, people, now).await? {
+                // Read back: the number may have been chosen by the database.
+                if let Some(made) = self.conversation(id).await? {
+                    return Ok(Ok((made, true)));
+                }
+            }
+        }
+        Ok(Err(Refusal::overloaded()))
+    }
+
+    /// False when somebody else was faster.
+    async fn insert(&self, opening: &Opening, id: Uuid, people: Option<&String>, now: Micros) -> Result<bool> {
+        Ok(on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
+            let done = sqlx::query(
+                "INSERT INTO conversations
+                     (id, kind, number, people, subject, status, last_seq, erased, created_at, updated_at)
+                 VALUES ($1, $2,
+                     COALESCE($3, (SELECT COALESCE(MAX(number), 0) + 1 FROM conversations WHERE kind = $2)),
+                     $4, $5, $6, 0, 0, $7, $7)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(id)
+            .bind(i32::from(opening.kind))
+            .bind(opening.number)
+            .bind(people)
+            .bind(&opening.subject)
+            .bind(i32::from(Openness::Open))
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+            if done.rows_affected() == 0 {
+                return Ok(false);
+            }
+            for seat in &opening.seats {
+                sqlx::query("INSERT INTO seats (conversation_id, user_id, role, kind) VALUES ($1, $2, $3, $4)")
+                    .bind(id)
+                    .bind(&seat.user_id)
+                    .bind(seat.role.as_str())
+                    .bind(i32::from(opening.kind))
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            tx.commit().await?;
+            true
+        }))
+    }
+
+    pub(crate) async fn conversation(&self, id: Uuid) -> Result<Option<Conversation>> {
+        let row: Option<ConversationRow> = on_pool!(&self.db.read, pool => {
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {CONVERSATION_COLUMNS} FROM conversations WHERE id = $1")))
+                .bind(id)
+                .fetch_optional(pool)
+                .await?
+        });
+        self.seated(row).await
+    }
+
+    pub(crate) async fn conversation_by_number(&self, kind: Kind, number: i64) -> Result<Option<Conversation>> {
+        let row: Option<ConversationRow> = on_pool!(&self.db.read, pool => {
+            sqlx::query_as(sqlx::AssertSqlSafe(format!(
+                "SELECT {CONVERSATION_COLUMNS} FROM conversations WHERE kind = $1 AND number = $2"
+            )))
+            .bind(i32::from(kind))
+            .bind(number)
+            .fetch_optional(pool)
+            .await?
+        });
+        self.seated(row).await
+    }
+
+    async fn conversation_by_people(&self, kind: Kind, people: &str) -> Result<Option<Conversation>> {
+        let row: Option<ConversationRow> = on_pool!(&self.db.read, pool => {
+            sqlx::query_as(sqlx::AssertSqlSafe(format!(
+                "SELECT {CONVERSATION_COLUMNS} FROM conversations WHERE kind = $1 AND people = $2"
+            )))
+            .bind(i32::from(kind))
+            .bind(people)
+            .fetch_optional(pool)
+            .await?
+        });
+        self.seated(row).await
+    }
+
+    async fn seated(&self, row: Option<ConversationRow>) -> Result<Option<Conversation>> {
+        let Some(row) = row else { return Ok(None) };
+        let seats = self.seats(&[row.id]).await?.into_iter().map(|(_, seat)| seat).collect();
+        Ok(Some(row.with_seats(seats)))
+    }
+
+    /// The seats of several conversations, sorted within each.
+    async fn seats(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Seat)>> {
+        let rows: Vec<SeatRow> = on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new("SELECT conversation_id, user_id, role FROM seats WHERE conversation_id IN (");
+            let mut list = query.separated(", ");
+            for id in ids {
+                list.push_bind(*id);
+            }
+            query.push(")");
+            query.build_query_as().fetch_all(pool).await?
+        });
+        let mut seats: Vec<(Uuid, Seat)> = rows.into_iter().filter_map(SeatRow::seat).collect();
+        seats.sort();
+        Ok(seats)
+    }
+
+    /// Moves receipts of messages that others than `reader` wrote forward; says which changed, in order.
+    pub(crate) async fn mark(
+        &self,
+        conversation_id: Uuid,
+        reader: &str,
+        reading: &Reading,
+    ) -> Result<Result<Vec<Named>, Refusal>> {
+        let names = match &reading.which {
+            Which::These(names) => names.as_slice(),
+            Which::UpTo(name) => std::slice::from_ref(name),
+            Which::All => &[],
+        };
+        let found = self.find(conversation_id, names).await?;
+        let is_strict = reading.strict || matches!(reading.which, Which::UpTo(_));
+        if is_strict && found.len() < names.len() {
+            return Ok(Err(Refusal::no_message()));
+        }
+        if reading.strict && found.iter().any(|row| row.sender_id == reader) {
+            return Ok(Err(Refusal::new(RefusalReason::OwnMessage, "one's own message has no receipt by oneself")));
+        }
+        if found.is_empty() && reading.which != Which::All {
+            return Ok(Ok(Vec::new()));
+        }
+        let status = i32::from(reading.status);
+        let mut changed: Vec<NamedRow> = on_pool!(&self.db.write, pool => {
+            let mut query = QueryBuilder::new("UPDATE messages SET status = ");
+            query.push_bind(status);
+            query.push(" WHERE conversation_id = ").push_bind(conversation_id);
+            // The literal lets the index of unread messages serve.
+            query.push(" AND status < 3 AND status < ").push_bind(status);
+            query.push(" AND sender_id <> ").push_bind(reader);
+            match &reading.which {
+                Which::All => {}
+                Which::UpTo(_) => {
+                    query.push(" AND seq <= ").push_bind(found[0].seq);
+                }
+                Which::These(_) => {
+                    query.push(" AND seq IN (");
+                    let mut list = query.separated(", ");
+                    for row in &found {
+                        list.push_bind(row.seq);
+                    }
+                    query.push(")");
+                }
+            }
+            query.push(" RETURNING id, number, seq, sender_id");
+            query.build_query_as().persistent(false).fetch_all(pool).await?
+        });
+        changed.sort_by_key(|row| row.seq);
+        Ok(Ok(changed.into_iter().map(NamedRow::named).collect()))
+    }
+
+    /// One message by its name.
+    pub(crate) async fn seq_of(&self, conversation_id: Uuid, name: MessageName) -> Result<Option<u64>> {
+        let found = self.find(conversation_id, &[name]).await?.pop();
+        Ok(found.map(|row| row.named().seq))
+    }
+
+    async fn find(&self, conversation_id: Uuid, names: &[MessageName]) -> Result<Vec<NamedRow>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new("SELECT id, number, seq, sender_id FROM messages WHERE conversation_id = ");
+            query.push_bind(conversation_id).push(" AND (");
+            let mut list = query.separated(" OR ");
+            for name in names {
+                match name {
+                    MessageName::Id(id) => list.push("id = ").push_bind_unseparated(*id),
+                    MessageName::Number(number) => list.push("number = ").push_bind_unseparated(*number),
+                };
+            }
+            query.push(")");
+            query.build_query_as().persistent(false).fetch_all(pool).await?
+        }))
+    }
+
+    /// `None` when there is none.
+    pub(crate) async fn close(&self, id: Uuid, now: Micros) -> Result<Option<Conversation>> {
+        on_pool!(&self.db.write, pool => {
+            sqlx::query("UPDATE conversations SET status = $1, updated_at = $2 WHERE id = $3 AND status <> $1")
+                .bind(i32::from(Openness::Closed))
+                .bind(now)
+                .bind(id)
+                .execute(pool)
+                .await?;
+        });
+        self.conversation(id).await
+    }
+
+    /// Removes what a user wrote and where the user sat; says how many messages and seats.
+    pub(crate) async fn erase(&self, user_id: &str) -> Result<(u64, u64)> {
+        Ok(on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
+            sqlx::query(
+                "UPDATE conversations SET erased = erased +
+                     (SELECT COUNT(*) FROM messages WHERE conversation_id = conversations.id AND sender_id = $1)
+                 WHERE id IN (SELECT conversation_id FROM messages WHERE sender_id = $1)",
+            )
+            .bind(user_id)
+            .execute(&mut *tx)
+            .await?;
+            let messages = sqlx::query("DELETE FROM messages WHERE sender_id = $1").bind(user_id).execute(&mut *tx).await?;
+            // Who sat there is also in `people`, and a subject is somebody's words.
+            sqlx::query(
+                "UPDATE conversations SET people = NULL, subject = ''
+                 WHERE id IN (SELECT conversation_id FROM seats WHERE user_id = $1)",
+            )
+            .bind(user_id)
+            .execute(&mut *tx)
+            .await?;
+            let seats = sqlx::query("DELETE FROM seats WHERE user_id = $1").bind(user_id).execute(&mut *tx).await?;
+            tx.commit().await?;
+            (messages.rows_affected(), seats.rows_affected())
+        }))
+    }
+}

@@ -1,0 +1,143 @@
+//! Group commit: many messages of many conversations in one transaction.
+
+use sqlx::QueryBuilder;
+use switchboard_chassis::{Micros, db::Result, on_pool};
+use uuid::Uuid;
+
+use super::{
+    Store,
+    rows::{MESSAGE_COLUMNS, MessageRow, bigint},
+};
+use crate::{
+    model::{Draft, Message},
+    order::{Appended, Numbers, place},
+};
+
+/// Message numbers that one instance takes at a time (hi/lo). What is left of a block when the instance ends is never
+/// used.
+const NUMBER_BLOCK: i64 = 1024;
+
+impl Store {
+    /// Stores drafts in their order in one transaction and says what became of each.
+    ///
+    /// Conversations are locked in the order of their ids, so that instances that share a database cannot wait for
+    /// each other in a circle.
+    ///
+    /// # Errors
+    /// Nothing was stored.
+    pub(crate) async fn append(&self, drafts: &[Draft], now: Micros, numbers: &mut Numbers) -> Result<Vec<Appended>> {
+        self.reserve(numbers, drafts.len()).await?;
+        match self.append_once(drafts, now, numbers, false).await {
+            // An id that a caller chose is taken: look at all of them.
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                Ok(self.append_once(drafts, now, numbers, true).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn reserve(&self, numbers: &mut Numbers, wanted: usize) -> Result<()> {
+        let wanted = i64::try_from(wanted).unwrap_or(NUMBER_BLOCK);
+        if numbers.end - numbers.next >= wanted {
+            return Ok(());
+        }
+        let block = NUMBER_BLOCK.max(wanted);
+        let end: i64 = on_pool!(&self.db.write, pool => {
+            sqlx::query_scalar("UPDATE counters SET value = value + $1 WHERE name = 'message_number' RETURNING value")
+                .bind(block)
+                .fetch_one(pool)
+                .await?
+        });
+        *numbers = Numbers { next: end - block + 1, end: end + 1 };
+        Ok(())
+    }
+
+    async fn append_once(
+        &self,
+        drafts: &[Draft],
+        now: Micros,
+        numbers: &mut Numbers,
+        ids_may_be_taken: bool,
+    ) -> sqlx::Result<Vec<Appended>> {
+        let mut ids: Vec<Uuid> = drafts.iter().map(|draft| draft.conversation_id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let for_update = self.db.for_update();
+
+        on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
+
+            let mut query = QueryBuilder::new("SELECT id, last_seq, status FROM conversations WHERE id IN (");
+            let mut list = query.separated(", ");
+            for id in &ids {
+                list.push_bind(*id);
+            }
+            query.push(") ORDER BY id").push(for_update);
+            let heads: Vec<(Uuid, i64, i32)> = query.build_query_as().persistent(false).fetch_all(&mut *tx).await?;
+
+            let mut known = Vec::new();
+            if drafts.iter().any(|draft| draft.client_message_id.is_some() || draft.retry || ids_may_be_taken) {
+                let mut query = QueryBuilder::new(format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE "));
+                let mut list = query.separated(" OR ");
+                for draft in drafts {
+                    if let Some(client_message_id) = &draft.client_message_id {
+                        list.push("(conversation_id = ")
+                            .push_bind_unseparated(draft.conversation_id)
+                            .push_unseparated(" AND sender_id = ")
+                            .push_bind_unseparated(&draft.sender_id)
+                            .push_unseparated(" AND client_message_id = ")
+                            .push_bind_unseparated(client_message_id)
+                            .push_unseparated(")");
+                    }
+                    if draft.retry || ids_may_be_taken {
+                        list.push("id = ").push_bind_unseparated(draft.id);
+                    }
+                }
+                let rows: Vec<MessageRow> = query.build_query_as().persistent(false).fetch_all(&mut *tx).await?;
+                known.extend(rows.into_iter().map(Message::from));
+            }
+
+            let (appended, heads) = place(drafts, &heads, known, now, numbers);
+            let stored = || appended.iter().filter_map(|appended| match appended {
+                Appended::Stored(message) => Some(message),
+                _ => None,
+            });
+            if heads.is_empty() {
+                return Ok(appended);
+            }
+
+            let mut query = QueryBuilder::new(
+                "INSERT INTO messages (conversation_id, seq, id, number, sender_id, sender_role, content,
+                     message_type, media_url, is_urgent, metadata, client_message_id, status, created_at) ",
+            );
+            query.push_values(stored(), |mut row, message| {
+                row.push_bind(message.conversation_id)
+                    .push_bind(bigint(message.seq))
+                    .push_bind(message.id)
+                    .push_bind(message.number)
+                    .push_bind(&message.sender_id)
+                    .push_bind(message.sender_role.as_str())
+                    .push_bind(&message.body.content)
+                    .push_bind(i32::from(message.body.message_type))
+                    .push_bind(&message.body.media_url)
+                    .push_bind(message.body.is_urgent)
+                    .push_bind(&message.body.metadata_json)
+                    .push_bind(&message.client_message_id)
+                    .push_bind(i32::from(message.status))
+                    .push_bind(message.created_at);
+            });
+            query.build().persistent(false).execute(&mut *tx).await?;
+
+            let mut query = QueryBuilder::new("UPDATE conversations SET last_seq = v.column2, updated_at = ");
+            query.push_bind(now).push(" FROM (");
+            query.push_values(&heads, |mut row, (id, last_seq)| {
+                row.push_bind(*id).push_bind(bigint(*last_seq));
+            });
+            query.push(") AS v WHERE conversations.id = v.column1");
+            query.build().persistent(false).execute(&mut *tx).await?;
+
+            tx.commit().await?;
+            Ok(appended)
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! The tables of identity. All SQL of the service is here.
+
+use std::collections::HashMap;
+
+use sqlx::{FromRow, QueryBuilder};
+use switchboard_chassis::{
+    Micros,
+    db::{Db, Result},
+    on_pool,
+};
+use switchboard_proto::identity::v1::User;
+
+/// A registered device.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub(crate) struct DeviceRow {
+    pub(crate) device_id: String,
+    pub(crate) active: bool,
+    pub(crate) created_at: Micros,
+}
+
+/// A session that has not been checked for its end.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub(crate) struct SessionRow {
+    pub(crate) user_id: String,
+    pub(crate) expires_at: Micros,
+}
+
+pub(crate) struct Store {
+    db: Db,
+}
+
+const USER_COLUMNS: &str =
+    "users.id, username, full_name, email, users.profile_id, profiles, roles, assigned_mentor_id";
+
+impl Store {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// Stores a user as given; true when it is new.
+    pub(crate) async fn upsert_user(&self, user: &User, now: Micros) -> Result<bool> {
+        self.put_user(user, now, true).await
+    }
+
+    /// Stores a user unless there is one of that id, and says what there is now.
+    pub(crate) async fn create_user(&self, user: User, now: Micros) -> Result<User> {
+        if self.put_user(&user, now, false).await? {
+            return Ok(user);
+        }
+        Ok(self.user(&user.id).await?.unwrap_or(user))
+    }
+
+    async fn put_user(&self, user: &User, now: Micros, overwrite: bool) -> Result<bool> {
+        Ok(on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
+            let mut created = true;
+            for statement in [
+                "INSERT INTO users (id, username, full_name, email, profile_id, profiles, roles, assigned_mentor_id,
+                     created_at, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT (id) DO NOTHING",
+                "UPDATE users SET username = $2, full_name = $3, email = $4, profile_id = $5, profiles = $6,
+                     roles = $7, assigned_mentor_id = $8, updated_at = $9 WHERE id = $1",
+            ] {
+                let done = sqlx::query(statement)
+                    .bind(&user.id)
+                    .bind(&user.username)
+                    .bind(&user.full_name)
+                    .bind(&user.email)
+                    .bind(&user.profile_id)
+                    .bind(json(&user.profiles))
+                    .bind(json(&user.roles))
+                    .bind(&user.assigned_mentor_id)
+                    .bind(now)
+                    .execute(&mut *tx)
+                    .await?;
+                if done.rows_affected() > 0 {
+                    break;
+                }
+                created = false;
+                if !overwrite {
+                    return Ok(false);
+                }
+            }
+            sqlx::query("DELETE FROM profiles WHERE user_id = $1").bind(&user.id).execute(&mut *tx).await?;
+            for (role, profile_id) in &user.profiles {
+                sqlx::query(
+                    "INSERT INTO profiles (role, profile_id, user_id) VALUES ($1, $2, $3)
+                     ON CONFLICT (role, profile_id) DO UPDATE SET user_id = excluded.user_id",
+                )
+                .bind(role)
+                .bind(profile_id)
+                .bind(&user.id)
+                .execute(&mut *tx)
+                .await?;
+            }
+            tx.commit().await?;
+            created
+        }))
+    }
+
+    pub(crate) async fn user(&self, id: &str) -> Result<Option<User>> {
+        Ok(self.users(&[id.to_owned()]).await?.pop())
+    }
+
+    pub(crate) async fn user_by_profile(&self, role: &str, profile_id: &str) -> Result<Option<User>> {
+        let row: Option<UserRow> = on_pool!(&self.db.read, pool => {
+            sqlx::query_as(sqlx::AssertSqlSafe(format!(
+                "SELECT {USER_COLUMNS} FROM users JOIN profiles ON profiles.user_id = users.id
+                 WHERE profiles.role = $1 AND profiles.profile_id = $2"
+            )))
+            .bind(role)
+            .bind(profile_id)
+            .fetch_optional(pool)
+            .await?
+        });
+        Ok(row.map(User::from))
+    }
+
+    pub(crate) async fn users(&self, ids: &[String]) -> Result<Vec<User>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<UserRow> = on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new(format!("SELECT {USER_COLUMNS} FROM users WHERE id IN ("));
+            let mut list = query.separated(", ");
+            for id in ids {
+                list.push_bind(id);
+            }
+            query.push(")");
+            query.build_query_as().fetch_all(pool).await?
+        });
+        Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    pub(crate) async fn delete_user(&self, id: &str) -> Result<bool> {
+        let deleted = on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
+            sqlx::query("DELETE FROM sessions WHERE user_id = $1").bind(id).execute(&mut *tx).await?;
+            sqlx::query("DELETE FROM profiles WHERE user_id = $1").bind(id).execute(&mut *tx).await?;
+            let done = sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(&mut *tx).await?;
+            tx.commit().await?;
+            done.rows_affected()
+        });
+        Ok(deleted > 0)
+    }
+
+    /// Makes a device active; true when it was not known before.
+    pub(crate) async fn register_device(&self, device_id: &str, now: Micros) -> Result<(DeviceRow, bool)> {
+        let known = self.device(device_id).await?.is_some();
+        let row = on_pool!(&self.db.write, pool => {
+            sqlx::query_as(
+                "INSERT INTO devices (device_id, active, created_at) VALUES ($1, TRUE, $2)
+                 ON CONFLICT (device_id) DO UPDATE SET active = TRUE
+                 RETURNING device_id, active, created_at",
+            )
+            .bind(device_id)
+            .bind(now)
+            .fetch_one(pool)
+            .await?
+        });
+        Ok((row, !known))
+    }
+
+    pub(crate) async fn device(&self, device_id: &str) -> Result<Option<DeviceRow>> {
+        Ok(on_pool!(&self.db.read, pool => {
+            sqlx::query_as("SELECT device_id, active, created_at FROM devices WHERE device_id = $1")
+                .bind(device_id)
+                .fetch_optional(pool)
+                .await?
+        }))
+    }
+
+    pub(crate) async fn deactivate_device(&self, device_id: &str) -> Result<Option<DeviceRow>> {
+        Ok(on_pool!(&self.db.write, pool => {
+            sqlx::query_as(
+                "UPDATE devices SET active = FALSE WHERE device_id = $1 RETURNING device_id, active, created_at",
+            )
+            .bind(device_id)
+            .fetch_optional(pool)
+            .await?
+        }))
+    }
+
+    /// Stores a session, and forgets those that ended before `now`.
+    pub(crate) async fn create_session(&self, key_sha256: &str, session: &SessionRow, now: Micros) -> Result<()> {
+        on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
+            sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(now).execute(&mut *tx).await?;
+            sqlx::query("INSERT INTO sessions (key_sha256, user_id, expires_at) VALUES ($1, $2, $3)")
+                .bind(key_sha256)
+                .bind(&session.user_id)
+                .bind(session.expires_at)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+        });
+        Ok(())
+    }
+
+    pub(crate) async fn session(&self, key_sha256: &str) -> Result<Option<SessionRow>> {
+        Ok(on_pool!(&self.db.read, pool => {
+            sqlx::query_as("SELECT user_id, expires_at FROM sessions WHERE key_sha256 = $1")
+                .bind(key_sha256)
+                .fetch_optional(pool)
+                .await?
+        }))
+    }
+
+    pub(crate) async fn delete_session(&self, key_sha256: &str) -> Result<bool> {
+        let done = on_pool!(&self.db.write, pool => {
+            sqlx::query("DELETE FROM sessions WHERE key_sha256 = $1").bind(key_sha256).execute(pool).await?.rows_affected()
+        });
+        Ok(done > 0)
+    }
+}
+
+#[derive(FromRow)]
+struct UserRow {
+    id: String,
+    username: String,
+    full_name: String,
+    email: String,
+    profile_id: String,
+    profiles: String,
+    roles: String,
+    assigned_mentor_id: String,
+}
+
+impl From<UserRow> for User {
+    fn from(row: UserRow) -> Self {
+        Self {
+            id: row.id,
+            username: row.username,
+            full_name: row.full_name,
+            email: row.email,
+            profile_id: row.profile_id,
+            profiles: serde_json::from_str::<HashMap<_, _>>(&row.profiles).unwrap_or_default(),
+            roles: serde_json::from_str(&row.roles).unwrap_or_default(),
+            assigned_mentor_id: row.assigned_mentor_id,
+        }
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
