@@ -141,7 +141,12 @@ impl BuiltServices {
 }
 
 /// Where calls to a service go: the same type for this process and for another one.
-pub type Peer = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+pub type Peer = BoxCloneSyncService<Request<Body>, Response<Body>, PeerError>;
+
+/// A call that did not get through.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach the service")]
+pub struct PeerError(#[source] BoxError);
 
 /// Reaches a service at a URL such as `http://127.0.0.1:50051`. Connects at the first call, and again when the
 /// connection is lost.
@@ -178,7 +183,7 @@ where
         }
         request
     });
-    BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(service, Into::into))
+    BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(service, |error: S::Error| PeerError(error.into())))
 }
 
 /// Lets a call pass that shows the token.

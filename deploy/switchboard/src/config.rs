@@ -1,0 +1,161 @@
+//! The configuration of a process.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use switchboard_chassis::{
+    config::{self, Mistakes},
+    db::{self, StoreConfig},
+    grpc::GrpcConfig,
+};
+use switchboard_edge::EdgeConfig;
+use switchboard_identity::AuthConfig;
+
+/// Settings that may be given as `..._FILE`.
+const SECRETS: [&str; 3] = ["grpc.token", "auth.jwt.secret", "store.url"];
+/// Shorter secrets can be guessed (RFC 7518, section 3.2, wants 256 bits for HS256).
+const JWT_SECRET_BYTES_MIN: usize = 32;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where generated secrets and SQLite files are; made when it does not exist.
+    pub data_dir: PathBuf,
+    /// How long a process that was told to end may take to finish, in seconds.
+    pub drain_timeout_s: u64,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[edge]`
+    pub edge: EdgeConfig,
+    /// `[grpc]`
+    pub grpc: GrpcConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// `[services]`
+    pub services: ServicesConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("switchboard-data"),
+            drain_timeout_s: 20,
+            log: LogConfig::default(),
+            edge: EdgeConfig::default(),
+            grpc: GrpcConfig::default(),
+            auth: AuthConfig::default(),
+            store: StoreConfig::default(),
+            services: ServicesConfig::default(),
+        }
+    }
+}
+
+/// `[log]`: what is logged.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A level, or directives such as `info,switchboard_edge=debug`.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned() }
+    }
+}
+
+/// `[services]`: where an edge finds services that do not run in its own process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServicesConfig {
+    /// The identity service's gRPC URL.
+    pub identity: String,
+    /// The chat service's gRPC URL.
+    pub chat: String,
+}
+
+impl Default for ServicesConfig {
+    fn default() -> Self {
+        let url = "http://127.0.0.1:50051".to_owned();
+        Self { identity: url.clone(), chat: url }
+    }
+}
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// What clients connect to.
+    Edge,
+    /// Who people and devices are.
+    Identity,
+    /// Conversations.
+    Chat,
+}
+
+impl Role {
+    /// One process that is everything.
+    pub const ALL: [Self; 3] = [Self::Edge, Self::Identity, Self::Chat];
+}
+
+impl Config {
+    /// Reads defaults, a file, variables and flags, and checks the whole.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn load(
+        file: Option<&Path>,
+        environment: &[(String, String)],
+        flags: &[(&str, String)],
+    ) -> Result<Self, Mistakes> {
+        let config: Self = config::load(file, environment, flags, &SECRETS)?;
+        let mut mistakes = config.edge.mistakes();
+        if let Err(wrong) = db::check_url(config.store.url.expose()) {
+            mistakes.push(format!("store.url: {wrong}"));
+        }
+        let jwt_secret = config.auth.jwt.secret.expose();
+        if !jwt_secret.is_empty() && jwt_secret.len() < JWT_SECRET_BYTES_MIN {
+            mistakes
+                .push(format!("auth.jwt.secret: at least {JWT_SECRET_BYTES_MIN} bytes; leave it out to have one made"));
+        }
+        if !config.grpc.token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            mistakes.push("grpc.token: printable ASCII without blanks".to_owned());
+        }
+        for (setting, url) in
+            [("services.identity", &config.services.identity), ("services.chat", &config.services.chat)]
+        {
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                mistakes.push(format!("{setting}: begin with http:// or https://"));
+            }
+        }
+        Mistakes::check(mistakes)?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_right() {
+        Config::load(None, &[], &[]).expect("right");
+    }
+
+    #[test]
+    fn weak_secrets_and_wrong_urls_are_told_together() {
+        let flags = [
+            ("auth.jwt.secret", "short".to_owned()),
+            ("store.url", "mysql://x".to_owned()),
+            ("services.chat", "chat:50051".to_owned()),
+            ("edge.idle_timeout_s", "5".to_owned()),
+        ];
+        let mistakes = Config::load(None, &[], &flags).expect_err("wrong").to_string();
+        for part in ["auth.jwt.secret", "store.url", "services.chat", "edge.idle_timeout_s"] {
+            assert!(mistakes.contains(part), "{part} is not in {mistakes}");
+        }
+        assert!(!mistakes.contains("short"));
+    }
+}

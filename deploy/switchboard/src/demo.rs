@@ -1,0 +1,113 @@
+//! The demonstration: some people, their conversations, and how to reach them.
+
+use std::{fmt::Write as _, net::SocketAddr, path::Path};
+
+use serde_json::json;
+use switchboard_chassis::{Micros, Secret};
+use switchboard_edge::Playground;
+use switchboard_identity::jwt;
+use switchboard_proto::identity::v1::User;
+
+/// Who is there, for [`provision`](crate::provision::provision).
+pub const PEOPLE: &str = include_str!("../demo/people.jsonl");
+/// The clinic chat, with the id that clinic.md prints.
+const CHAT_ID: &str = "550e8400-e29b-41d4-a716-446655440000";
+/// Long enough for a day of trying things out.
+const TOKEN_TTL_S: i64 = 24 * 3600;
+
+/// Somebody of the demonstration, and where that person's client connects.
+struct Person {
+    protocol: &'static str,
+    who: &'static str,
+    id: &'static str,
+    path: String,
+    token: String,
+}
+
+/// The people with fresh tokens.
+pub struct Demo {
+    people: Vec<Person>,
+}
+
+impl Demo {
+    /// Makes tokens for everybody.
+    ///
+    /// # Errors
+    /// When a token cannot be made.
+    pub fn new(jwt_secret: &Secret, now: Micros) -> anyhow::Result<Self> {
+        let therapy = "/ws/chat/123/456/".to_owned();
+        let clinic = format!("/ws/chat/{CHAT_ID}/");
+        let people = [
+            ("therapy", "Cleo, customer 123", "123", &therapy),
+            ("therapy", "Theo, therapist 456", "456", &therapy),
+            ("clinic", "Pat, patient 701", "701", &clinic),
+            ("clinic", "Dora, professional 702", "702", &clinic),
+        ];
+        let people = people
+            .into_iter()
+            .map(|(protocol, who, id, path)| {
+                let user = User { id: id.to_owned(), ..User::default() };
+                let token = jwt::sign(jwt_secret, &user, now, TOKEN_TTL_S)?;
+                Ok(Person { protocol, who, id, path: path.clone(), token })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { people })
+    }
+
+    /// What the page needs to know.
+    #[must_use]
+    pub fn playground(&self) -> Playground {
+        let people: Vec<_> = self
+            .people
+            .iter()
+            .map(|person| {
+                json!({
+                    "protocol": person.protocol, "who": person.who, "id": person.id, "path": person.path,
+                    "token": person.token,
+                })
+            })
+            .collect();
+        Playground { people: json!({ "people": people }).to_string() }
+    }
+
+    /// What a person at a terminal needs to know.
+    #[must_use]
+    pub fn guide(&self, edge: SocketAddr, grpc: SocketAddr, data_dir: &Path, grpc_token: &Secret) -> String {
+        let mut text = format!(
+            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in two protocols\n",
+            data_dir.display()
+        );
+        let mut protocol = "";
+        for person in &self.people {
+            if person.protocol != protocol {
+                protocol = person.protocol;
+                let _ = write!(text, "\n{protocol}\n");
+            }
+            let _ = write!(text, "  {}\n    ws://{edge}{}?token={}\n", person.who, person.path, person.token);
+        }
+        let person = |protocol: &str| self.people.iter().find(|person| person.protocol == protocol);
+        if let (Some(cleo), Some(pat)) = (person("therapy"), person("clinic")) {
+            let _ = write!(
+                text,
+                "\nwith wscat (npm install -g wscat)\n  \
+                 wscat -c 'ws://{edge}{}?token={}' -x '{{\"message\": \"Hello\"}}' -w 2\n  \
+                 wscat -c 'ws://{edge}{}?token={}' -x '{{\"content\": \"Hello, doctor!\"}}' -w 2\n",
+                cleo.path, cleo.token, pat.path, pat.token
+            );
+        }
+        let grpcurl = format!("grpcurl -plaintext -H 'authorization: Bearer {}'", grpc_token.expose());
+        let _ = write!(
+            text,
+            "\nwith grpcurl\n  \
+             {grpcurl} {grpc} list\n  \
+             {grpcurl} -d '{{\"user_id\": \"701\"}}' {grpc} switchboard.identity.v1.IdentityService/GetUser\n  \
+             {grpcurl} -d '{{\"conversation_id\": \"{CHAT_ID}\"}}' {grpc} switchboard.chat.v1.ChatService/ListMessages\n  \
+             {grpcurl} -d @ {grpc} switchboard.chat.v1.ChatService/Converse <<EOF\n  \
+             {{\"session\": 1, \"join\": {{\"conversation_id\": \"{CHAT_ID}\", \"user_id\": \"702\"}}}}\n  \
+             {{\"session\": 1, \"send\": {{\"content\": \"Hello from grpcurl\"}}}}\n  \
+             EOF\n\nStop with Ctrl-C. Everything is still there at the next start; remove {} to begin anew.\n",
+            data_dir.display()
+        );
+        text
+    }
+}

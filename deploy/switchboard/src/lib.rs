@@ -1,0 +1,129 @@
+//! Puts the services and the edge together, in one process or in several: `serve`, `demo`, the tests and every role
+//! call the same [`start`].
+
+pub mod config;
+pub mod demo;
+pub mod provision;
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use switchboard_bus::Bus;
+use switchboard_chassis::{
+    Clock, Lifecycle, Secret,
+    db::Db,
+    grpc::{Peer, Services, remote_peer},
+};
+use switchboard_edge::{Playground, Upstreams};
+use tokio::net::TcpListener;
+
+use config::{Config, Role};
+
+/// Where a process listens; bound before anything else starts.
+#[derive(Default)]
+pub struct Listeners {
+    /// For clients, if the process is an edge.
+    pub edge: Option<TcpListener>,
+    /// For gRPC, if the process has services.
+    pub grpc: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds what `roles` need.
+    ///
+    /// # Errors
+    /// When an address is taken or not ours.
+    pub fn bind(config: &Config, roles: &[Role]) -> anyhow::Result<Self> {
+        let listen = |address: SocketAddr, setting: &str| {
+            switchboard_chassis::net::listen(address).with_context(|| format!("cannot listen on {address} ({setting})"))
+        };
+        let has_services = roles.iter().any(|role| *role != Role::Edge);
+        Ok(Self {
+            edge: roles.contains(&Role::Edge).then(|| listen(config.edge.listen, "edge.listen")).transpose()?,
+            grpc: has_services.then(|| listen(config.grpc.listen, "grpc.listen")).transpose()?,
+        })
+    }
+}
+
+/// The secrets of a deployment: those that were configured, else those of the data directory, made at first use.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// For calls between services.
+    pub grpc_token: Secret,
+    /// For tokens of users.
+    pub jwt_secret: Secret,
+}
+
+impl Secrets {
+    /// Reads or makes them, and the data directory.
+    ///
+    /// # Errors
+    /// When the data directory cannot be written.
+    pub fn of(config: &Config) -> anyhow::Result<Self> {
+        let directory = &config.data_dir;
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let secret = |configured: &Secret, name: &str| {
+            let file = directory.join(name);
+            configured.clone().or_generated(&file).with_context(|| format!("cannot use {}", file.display()))
+        };
+        Ok(Self {
+            grpc_token: secret(&config.grpc.token, "grpc-token")?,
+            jwt_secret: secret(&config.auth.jwt.secret, "jwt-secret")?,
+        })
+    }
+}
+
+/// What [`start`] runs besides its configuration.
+pub struct Plan {
+    /// What the process is.
+    pub roles: Vec<Role>,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// Its place among other instances.
+    pub bus: Bus,
+    /// The page for trying things out, if it shall have one.
+    pub playground: Option<Playground>,
+}
+
+/// Starts the roles; they run until `lifecycle` ends them.
+///
+/// # Errors
+/// When a database cannot be opened or a service not be reached by its URL.
+pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &Lifecycle) -> anyhow::Result<()> {
+    let Plan { roles, listeners, bus, playground } = plan;
+    let clock = Clock::System;
+    let mut services = Services::new(secrets.grpc_token.clone(), &[switchboard_proto::FILE_DESCRIPTOR_SET]);
+
+    if roles.contains(&Role::Identity) {
+        let db = Db::open(&config.store, &config.data_dir, "identity", &switchboard_identity::MIGRATIONS).await?;
+        let mut auth = config.auth.clone();
+        auth.jwt.secret = secrets.jwt_secret.clone();
+        services.add(switchboard_identity::service(db, &auth, clock.clone())).await;
+    }
+    if roles.contains(&Role::Chat) {
+        let db = Db::open(&config.store, &config.data_dir, "chat", &switchboard_chat::MIGRATIONS).await?;
+        services.add(switchboard_chat::service(db, bus, clock.clone(), lifecycle).await?).await;
+    }
+
+    let services = services.build();
+    let local = services.peer();
+    if let Some(listener) = listeners.grpc {
+        lifecycle.spawn_server("gRPC server", services.serve(listener, lifecycle.clone()));
+    }
+    if let Some(listener) = listeners.edge {
+        let peer = |role: Role, url: &str| -> anyhow::Result<Peer> {
+            if roles.contains(&role) {
+                return Ok(local.clone());
+            }
+            remote_peer(url, &secrets.grpc_token).with_context(|| format!("{url} is not the URL of a service"))
+        };
+        let upstreams = Upstreams {
+            identity: peer(Role::Identity, &config.services.identity)?,
+            chat: peer(Role::Chat, &config.services.chat)?,
+        };
+        let edge =
+            switchboard_edge::serve(config.edge.clone(), listener, upstreams, playground, clock, lifecycle.clone());
+        lifecycle.spawn_server("edge", edge);
+    }
+    Ok(())
+}

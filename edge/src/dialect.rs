@@ -1,0 +1,227 @@
+//! The documented JSON protocols: pure translations between a client's frames and what the chat service does.
+//!
+//! A dialect knows no socket, no clock and no service. What it says of an event depends on the event and on a small
+//! number, the *view*, alone: so one encoding serves every socket with the same view.
+
+pub(crate) mod clinic;
+pub(crate) mod frame;
+mod therapy;
+
+use prost_types::Timestamp;
+use serde::Serialize;
+use switchboard_chassis::clock;
+use switchboard_proto::chat::v1::{ConversationKind, Refused, converse_request::Action, converse_response::Event};
+use time::OffsetDateTime;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::goodbye::{self, Goodbye};
+
+/// The most views that a dialect tells apart.
+pub(crate) const VIEWS: usize = 2;
+
+/// Who sits at a socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Viewer {
+    /// The user, or the device.
+    pub(crate) user_id: String,
+    /// Whether the user is both a patient and a professional.
+    pub(crate) has_both_profiles: bool,
+}
+
+/// What to do about a client's frame.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Decoded {
+    /// Ask the service.
+    Act(Action),
+    /// Tell this client.
+    Reply(Utf8Bytes),
+    /// Nothing, as documented.
+    Ignore,
+}
+
+/// How the ends of a protocol's sockets are documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// No credential, or it has ended.
+    pub(crate) unauthenticated: Goodbye,
+    /// Not one's own.
+    pub(crate) forbidden: Goodbye,
+    /// No such conversation.
+    pub(crate) not_found: Goodbye,
+}
+
+/// One documented protocol.
+pub(crate) trait Dialect: Send + Sync {
+    /// Its close codes.
+    fn ends(&self) -> Ends;
+    /// Reads a text frame.
+    fn decode(&self, text: &str, viewer: &Viewer) -> Decoded;
+    /// What a binary frame is told.
+    fn binary(&self) -> Utf8Bytes;
+    /// Which of its [`VIEWS`] a viewer has of an event; `None` when this viewer is not told.
+    fn view(&self, event: &Event, viewer: &Viewer) -> Option<usize>;
+    /// An event in a view.
+    fn encode(&self, event: &Event, view: usize) -> Utf8Bytes;
+    /// What a client is told whose action was refused.
+    fn refused(&self, refused: &Refused, action: Option<&Action>) -> Utf8Bytes;
+    /// What a client is told who asked for what came after an unknown message.
+    fn unknown_after(&self) -> Utf8Bytes;
+    /// What is said before the goodbye `not_found`.
+    fn last_words(&self) -> Option<Utf8Bytes> {
+        None
+    }
+}
+
+/// therapy.md, chat.
+pub(crate) static THERAPY: &dyn Dialect = &therapy::Therapy;
+/// clinic.md.
+pub(crate) static CLINIC: &dyn Dialect = &clinic::Clinic;
+
+/// The dialect of a conversation that is dialled by its UUID.
+pub(crate) fn of_uuid(kind: ConversationKind) -> Option<&'static dyn Dialect> {
+    match kind {
+        ConversationKind::Clinic => Some(CLINIC),
+        _ => None,
+    }
+}
+
+/// As JSON.
+fn json<T: Serialize>(value: &T) -> Utf8Bytes {
+    // Our own structs of strings, numbers and booleans cannot fail.
+    serde_json::to_string(value).unwrap_or_default().into()
+}
+
+/// A time as the clients read it: ISO 8601, UTC with `Z`, microseconds when they are not zero.
+pub(crate) fn iso(at: Option<Timestamp>) -> String {
+    let at = at.unwrap_or_default();
+    let micros = clock::join(at.seconds, at.nanos);
+    let Ok(time) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000) else {
+        return String::new();
+    };
+    let mut text = format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+        time.year(),
+        u8::from(time.month()),
+        time.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    );
+    if time.microsecond() > 0 {
+        text.push_str(&format!(".{:06}", time.microsecond()));
+    }
+    text.push('Z');
+    text
+}
+
+/// The codes of every protocol that authenticates with a JWT.
+const JWT_ENDS: Ends =
+    Ends { unauthenticated: goodbye::UNAUTHENTICATED, forbidden: goodbye::FORBIDDEN, not_found: goodbye::NOT_FOUND };
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use switchboard_proto::chat::v1::Message;
+
+    use super::*;
+
+    /// The JSON fences of a protocol's document, in their order.
+    pub(crate) fn fences(document: &str) -> Vec<Value> {
+        document
+            .split("```json\n")
+            .skip(1)
+            .map(|rest| {
+                let fence = rest.split("```").next().unwrap_or_default();
+                let without_comments: String = fence
+                    .lines()
+                    .map(|line| line.split("  //").next().unwrap_or_default())
+                    .collect::<Vec<_>>()
+                    .join("\n");
+                serde_json::from_str(&without_comments).unwrap_or_else(|error| panic!("{error} in {fence}"))
+            })
+            .collect()
+    }
+
+    pub(crate) fn value(json: &Utf8Bytes) -> Value {
+        serde_json::from_str(json).expect("JSON")
+    }
+
+    /// A message as the service tells it.
+    pub(crate) fn message(content: &str, sender_id: &str, sender_role: &str, at: (i64, i32)) -> Event {
+        Event::Message(Message {
+            id: "0190d3f0-0000-7000-8000-000000000001".to_owned(),
+            number: 789,
+            seq: 1,
+            content: content.to_owned(),
+            sender_id: sender_id.to_owned(),
+            sender_role: sender_role.to_owned(),
+            created_at: Some(Timestamp { seconds: at.0, nanos: at.1 }),
+            ..Message::default()
+        })
+    }
+
+    #[test]
+    fn times_are_written_as_documented() {
+        assert_eq!(iso(Some(Timestamp { seconds: 1_705_314_600, nanos: 123_456_000 })), "2024-01-15T10:30:00.123456Z");
+        assert_eq!(iso(Some(Timestamp { seconds: 1_705_314_600, nanos: 0 })), "2024-01-15T10:30:00Z");
+        assert_eq!(iso(Some(Timestamp { seconds: 1_705_314_600, nanos: 1_000 })), "2024-01-15T10:30:00.000001Z");
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            Just(Value::from("patient")),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(
+                    prop_oneof![
+                        Just("message".to_owned()),
+                        Just("content".to_owned()),
+                        Just("role".to_owned()),
+                        Just("type".to_owned()),
+                        Just("client_message_id".to_owned()),
+                        any::<String>()
+                    ],
+                    inner,
+                    0..4
+                )
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_action_a_reply_or_documented_silence(
+            text in prop_oneof![any::<String>(), any_json().prop_map(|json| json.to_string())],
+            has_both_profiles: bool,
+        ) {
+            let viewer = Viewer { user_id: "1".to_owned(), has_both_profiles };
+            for dialect in [THERAPY, CLINIC] {
+                match dialect.decode(&text, &viewer) {
+                    Decoded::Act(Action::Send(send)) => prop_assert!(!send.content.trim().is_empty()),
+                    Decoded::Act(other) => prop_assert!(false, "{:?}", other),
+                    Decoded::Reply(reply) => prop_assert!(value(&reply).is_object()),
+                    Decoded::Ignore => {
+                        let blank = value(&text.as_str().into())["message"].as_str().map(str::trim) == Some("");
+                        prop_assert!(blank, "{} was ignored", text);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn whatever_was_said_is_told_as_it_was_said(content in any::<String>()) {
+            let event = message(&content, "1", "patient", (1_705_314_600, 0));
+            prop_assert_eq!(&value(&THERAPY.encode(&event, 0))["message"], &Value::from(content.as_str()));
+            prop_assert_eq!(&value(&CLINIC.encode(&event, 0))["message"]["content"], &Value::from(content));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The documented REST endpoints, and what they share.
+
+pub(crate) mod clinic;
+
+use bytes::Buf;
+use futures_util::{Stream, StreamExt as _};
+use http::{HeaderMap, Method, header};
+use serde_json::{Map, Value};
+use switchboard_proto::identity::v1::User;
+
+use crate::{Edge, dialect::frame, goodbye::Goodbye, handshake};
+
+/// The most bytes of a request's body: what a socket may send.
+const BODY_BYTES_MAX: usize = crate::upgrade::MESSAGE_BYTES_MAX;
+
+/// A request without its body.
+pub(crate) struct Call<'a> {
+    pub(crate) edge: &'a Edge,
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+}
+
+/// Why a body cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BadBody {
+    /// Over [`BODY_BYTES_MAX`].
+    TooBig,
+    /// Not a JSON object.
+    NotAnObject,
+}
+
+impl Call<'_> {
+    /// The user of the call's token.
+    pub(crate) async fn user(&self) -> Result<User, Goodbye> {
+        let shown = handshake::shown_token("", self.headers);
+        let (user, _) = self.edge.authenticate(shown.as_ref().map(|shown| shown.token.as_str())).await?;
+        Ok(user)
+    }
+
+    /// The page asked for; `None` when its number is not one.
+    pub(crate) fn page(&self, size_default: i32, size_max: i32) -> Option<Page> {
+        let number = match handshake::parameter(self.query, "page") {
+            None => 1,
+            Some(number) => number.parse().ok().filter(|number| *number > 0)?,
+        };
+        let asked = handshake::parameter(self.query, "page_size").and_then(|size| size.parse::<i32>().ok());
+        let size = asked.filter(|size| *size > 0).unwrap_or(size_default).min(size_max);
+        Some(Page { number, size })
+    }
+
+    /// The URL of this list's page `number`, as the client can ask for it.
+    pub(crate) fn page_url(&self, number: i32) -> String {
+        let host = self.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (key, value) in
+            form_urlencoded::parse(self.query.as_bytes()).filter(|(key, _)| key != "page" && key != "token")
+        {
+            query.append_pair(&key, &value);
+        }
+        if number > 1 {
+            query.append_pair("page", &number.to_string());
+        }
+        let query = query.finish();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("http://{host}{}{mark}{query}", self.path)
+    }
+}
+
+/// A numbered page of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// From 1.
+    pub(crate) number: i32,
+    pub(crate) size: i32,
+}
+
+impl Page {
+    /// How many items lie before it; `None` beyond what can be counted.
+    pub(crate) fn skip(self) -> Option<i32> {
+        self.size.checked_mul(self.number - 1)
+    }
+}
+
+/// A body's JSON object; an empty body is an empty one.
+pub(crate) async fn object<B: Buf, E>(body: impl Stream<Item = Result<B, E>>) -> Result<Map<String, Value>, BadBody> {
+    let mut body = std::pin::pin!(body);
+    let mut bytes = Vec::new();
+    while let Some(Ok(mut chunk)) = body.next().await {
+        while chunk.has_remaining() {
+            let part = chunk.chunk();
+            if bytes.len() + part.len() > BODY_BYTES_MAX {
+                return Err(BadBody::TooBig);
+            }
+            bytes.extend_from_slice(part);
+            let taken = part.len();
+            chunk.advance(taken);
+        }
+    }
+    if bytes.is_empty() {
+        return Ok(Map::new());
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| BadBody::NotAnObject)?;
+    frame::object(text).map_err(|_| BadBody::NotAnObject)
+}
