@@ -11,7 +11,7 @@ pub struct Playground {
 }
 
 const PAGE: &str = include_str!("../web/playground.html");
-const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'";
 
 pub(crate) fn page(playground: Option<&Playground>) -> Response {
     match playground {

@@ -5,7 +5,7 @@ pub mod config;
 pub mod demo;
 pub mod provision;
 
-use std::net::SocketAddr;
+use std::{fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _};
 
 use anyhow::Context as _;
 use switchboard_bus::Bus;
@@ -61,7 +61,12 @@ impl Secrets {
     /// When the data directory cannot be written.
     pub fn of(config: &Config) -> anyhow::Result<Self> {
         let directory = &config.data_dir;
-        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        // What people wrote is for this process's user alone.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
         let secret = |configured: &Secret, name: &str| {
             let file = directory.join(name);
             configured.clone().or_generated(&file).with_context(|| format!("cannot use {}", file.display()))

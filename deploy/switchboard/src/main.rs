@@ -1,6 +1,6 @@
 //! `switchboard`: serve, demo, token, provision, config.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -174,7 +174,8 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     let demo = is_demo.then(|| Demo::new(&secrets.jwt_secret, Clock::System.now())).transpose()?;
     let playground = demo.as_ref().map(Demo::playground);
     start(&config, &secrets, Plan { roles, listeners, bus: Bus::local(), playground }, &lifecycle).await?;
-    tracing::info!(edge = ?addresses.0, grpc = ?addresses.1, data_dir = %config.data_dir.display(), "serving");
+    let shown = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+    tracing::info!(edge = shown(addresses.0), grpc = shown(addresses.1), data_dir = %config.data_dir.display(), "serving");
 
     if let (Some(demo), (Some(edge), Some(grpc))) = (demo, addresses) {
         let itself = remote_peer(&format!("http://{grpc}"), &secrets.grpc_token)?;

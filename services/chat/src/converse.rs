@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -29,6 +30,9 @@ use crate::{
 const EARLY_ACTIONS_MAX: usize = 64;
 /// Joins and receipts of a stream that wait for the database.
 const PENDING_MAX: usize = 16_384;
+
+/// How long an ended stream waits for the answers to what it asked.
+const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
 
 enum Session {
     /// What it did meanwhile waits.
@@ -74,9 +78,12 @@ pub(crate) async fn converse(rooms: Rooms, mut requests: Streaming<ConverseReque
             () = rooms.lifecycle.stopped() => break,
         }
     }
-    // What was asked is finished, so that nobody joins after the leave.
+    // What was asked is finished: nobody joins after the leave, and who only half-closed hears every answer.
     while let Some(done) = stream.pending.next().await {
         stream.done(done);
+    }
+    if tokio::time::timeout(LAST_ANSWERS_TIMEOUT, link.all_answered()).await.is_err() {
+        tracing::warn!("a stream ended with unanswered actions");
     }
     for (session, state) in stream.sessions {
         if let Session::In(admitted) = state {
@@ -94,7 +101,7 @@ struct Stream {
 
 impl Stream {
     fn act(&mut self, ConverseRequest { session, action, request }: ConverseRequest) {
-        let asker = Asker { link: self.link.clone(), session, request };
+        let asker = self.link.asker(session, request);
         match (action, self.sessions.entry(session)) {
             (None, _) => refuse(&asker, Refusal::invalid("action", "is required")),
             (Some(Action::Join(_)), Entry::Occupied(_)) => {
@@ -151,7 +158,7 @@ impl Stream {
             }
             (Err(_), Some(Session::Joining(early))) => {
                 for (request, _) in early {
-                    refuse(&Asker { link: self.link.clone(), session, request }, not_joined());
+                    refuse(&self.link.asker(session, request), not_joined());
                 }
             }
             (Err(_), _) => {}

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use switchboard_proto::chat::v1::{Answer, ConverseResponse, converse_response::Event};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 use tonic::Status;
 
 /// Frames that wait for a caller that does not read. One that lets so many wait has stopped reading: its stream ends.
@@ -18,6 +21,7 @@ pub(crate) struct Link {
     id: u64,
     frames: mpsc::Sender<Frame>,
     overflown: CancellationToken,
+    asked: TaskTracker,
 }
 
 /// One action that waits for its answer.
@@ -26,7 +30,8 @@ pub(crate) struct Asker {
     pub(crate) link: Link,
     pub(crate) session: u64,
     /// 0 wants no answer.
-    pub(crate) request: u64,
+    request: u64,
+    _asked: TaskTrackerToken,
 }
 
 impl Link {
@@ -34,7 +39,7 @@ impl Link {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (frames, receiver) = mpsc::channel(LINK_FRAMES_MAX);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        (Self { id, frames, overflown: CancellationToken::new() }, receiver)
+        (Self { id, frames, overflown: CancellationToken::new(), asked: TaskTracker::new() }, receiver)
     }
 
     /// Never waits.
@@ -42,6 +47,17 @@ impl Link {
         if self.frames.try_send(Ok(frame)).is_err() {
             self.overflown.cancel();
         }
+    }
+
+    /// An action of one of its sessions.
+    pub(crate) fn asker(&self, session: u64, request: u64) -> Asker {
+        Asker { link: self.clone(), session, request, _asked: self.asked.token() }
+    }
+
+    /// Completes when every action was answered; no more may come.
+    pub(crate) async fn all_answered(&self) {
+        self.asked.close();
+        self.asked.wait().await;
     }
 
     /// Completes when the caller stopped reading, or went away.

@@ -1,0 +1,131 @@
+//! A WebSocket client that expects.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest as _, http::Response, protocol::CloseFrame},
+};
+
+use crate::PATIENCE;
+
+/// One open socket.
+pub struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// The server's answer to the upgrade.
+    pub response: Response<Option<Vec<u8>>>,
+}
+
+impl Client {
+    /// Connects, with additional headers.
+    ///
+    /// # Errors
+    /// When the server does not upgrade.
+    pub async fn connect(url: &str, headers: &[(&'static str, String)]) -> anyhow::Result<Self> {
+        let mut request = url.into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse()?);
+        }
+        let (socket, response) =
+            tokio::time::timeout(PATIENCE, connect_async(request)).await.context("connecting")??;
+        Ok(Self { socket, response })
+    }
+
+    /// Sends a text frame.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub async fn send(&mut self, text: impl Into<String>) -> anyhow::Result<()> {
+        self.send_frame(Message::Text(text.into().into())).await
+    }
+
+    /// Sends any frame.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub async fn send_frame(&mut self, frame: Message) -> anyhow::Result<()> {
+        Ok(self.socket.send(frame).await?)
+    }
+
+    /// The next text frame, as JSON. Pings are passed over.
+    ///
+    /// # Errors
+    /// When something else comes, or nothing in time.
+    pub async fn next(&mut self) -> anyhow::Result<Value> {
+        match self.frame().await? {
+            Message::Text(text) => serde_json::from_str(&text).with_context(|| format!("not JSON: {text}")),
+            other => Err(anyhow!("{other:?} instead of a text frame")),
+        }
+    }
+
+    /// The code and the reason with which the server closes.
+    ///
+    /// # Errors
+    /// When something else comes, or nothing in time, or the connection breaks without a close frame.
+    pub async fn closed(&mut self) -> anyhow::Result<(u16, String)> {
+        match self.frame().await? {
+            Message::Close(Some(CloseFrame { code, reason })) => Ok((code.into(), reason.to_string())),
+            other => Err(anyhow!("{other:?} instead of a close frame")),
+        }
+    }
+
+    /// Closes by the handshake.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        self.socket.close(None).await?;
+        while let Ok(frame) = self.frame().await {
+            if matches!(frame, Message::Close(_)) {
+                return Ok(());
+            }
+        }
+        bail!("the server did not answer the close frame")
+    }
+
+    async fn frame(&mut self) -> anyhow::Result<Message> {
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await.context("nothing came in time")?;
+            match frame.context("the connection ended")?? {
+                Message::Ping(_) | Message::Pong(_) => {}
+                frame => return Ok(frame),
+            }
+        }
+    }
+}
+
+/// A plain HTTP call with a JSON body: the status, and the answer as JSON (text that is not JSON as a string).
+///
+/// # Errors
+/// When there is no answer.
+pub async fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<String>,
+) -> anyhow::Result<(u16, Value)> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(TcpStream::connect(address).await?)).await?;
+    tokio::spawn(connection);
+    let mut request = hyper::Request::builder().method(method).uri(path).header("host", address.to_string());
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
+    let response = tokio::time::timeout(PATIENCE, sender.send_request(request)).await.context("no answer")??;
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await?.to_bytes();
+    let text = String::from_utf8_lossy(&bytes);
+    Ok((status, serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text.as_ref()))))
+}

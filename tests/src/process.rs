@@ -1,0 +1,171 @@
+//! The real binary, as a process of its own.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::PATIENCE;
+
+/// The binary beside this test's own.
+///
+/// # Errors
+/// When it has not been built.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let directory = test.ancestors().nth(2).context("target directory")?;
+    let binary = directory.join("switchboard");
+    if !binary.exists() {
+        bail!("{} has not been built: run ./tests/run, or cargo build first", binary.display());
+    }
+    Ok(binary)
+}
+
+/// A port of this machine that is free now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// A running `switchboard`. Dropping it kills it.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts it with arguments and settings, and no others from this environment.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn start(arguments: &[&str], settings: &[(&str, String)]) -> anyhow::Result<Self> {
+        let child = command(arguments, settings)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(Self { child })
+    }
+
+    /// The same, giving back the first `lines` of its standard output.
+    ///
+    /// # Errors
+    /// When it cannot start, or ends before.
+    pub fn start_reading(
+        arguments: &[&str],
+        settings: &[(&str, String)],
+        until: &str,
+    ) -> anyhow::Result<(Self, String)> {
+        let mut child = command(arguments, settings)?.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut output = BufReader::new(child.stdout.take().context("its output")?);
+        let mut text = String::new();
+        while !text.contains(until) {
+            if output.read_line(&mut text)? == 0 {
+                bail!("it ended after saying: {text}");
+            }
+        }
+        Ok((Self { child }, text))
+    }
+
+    /// Waits until something listens at an address.
+    ///
+    /// # Errors
+    /// When nothing does in time, or the process ended.
+    pub async fn listens(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status}");
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("nothing listens on {address}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Ends it as a power cut would: SIGKILL.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end: SIGTERM.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        let done = Command::new("kill").arg(self.child.id().to_string()).status()?;
+        if !done.success() {
+            bail!("cannot signal it");
+        }
+        Ok(())
+    }
+
+    /// Waits for its end; its exit code.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn exit_code(&mut self) -> anyhow::Result<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return status.code().context("it was killed");
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("it does not end");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs it to its end: exit code, standard output, standard error.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(arguments: &[&str], settings: &[(&str, String)]) -> anyhow::Result<(i32, String, String)> {
+    let output = command(arguments, settings)?.output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr)))
+}
+
+fn command(arguments: &[&str], settings: &[(&str, String)]) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary()?);
+    command.args(arguments).env_clear().envs(settings.iter().map(|(name, value)| (*name, value))).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// A script of `tests/clients`, run by an interpreter: its standard output.
+///
+/// # Errors
+/// When the interpreter is missing or the script fails.
+pub async fn script(interpreter: &str, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name);
+    let mut command = tokio::process::Command::new(interpreter);
+    command.arg(&path).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output())
+        .await
+        .with_context(|| format!("{name} does not end"))?
+        .with_context(|| format!("{interpreter} is missing: run ./tests/run"))?;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        bail!("{name} failed: {out}{err}");
+    }
+    Ok(out.into_owned())
+}

@@ -1,0 +1,209 @@
+//! The whole system in this process, on free ports, with databases of its own.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use switchboard::{
+    Listeners, Plan, Secrets,
+    config::{Config, Role},
+    provision::provision,
+    start,
+};
+use switchboard_bus::Bus;
+use switchboard_chassis::{
+    Clock, Lifecycle, Secret,
+    config::environment,
+    grpc::{Peer, remote_peer},
+};
+use switchboard_identity::jwt;
+use switchboard_proto::{
+    chat::v1::chat_service_client::ChatServiceClient,
+    identity::v1::{User, identity_service_client::IdentityServiceClient},
+};
+
+use crate::Client;
+
+/// Where a sandbox keeps its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// In a temporary directory.
+    Sqlite,
+    /// In a new database of the server that `SWITCHBOARD_TEST_POSTGRES_URL` names; `tests/run` starts one.
+    Postgres,
+}
+
+/// A running system. Dropping it stops it.
+pub struct Sandbox {
+    /// `127.0.0.1:<port>` of the edge.
+    pub edge: SocketAddr,
+    /// `127.0.0.1:<port>` of the gRPC services.
+    pub grpc: SocketAddr,
+    /// The secrets it runs with.
+    pub secrets: Secrets,
+    /// Ends it.
+    pub lifecycle: Lifecycle,
+    config: Config,
+    bus: Bus,
+    // Last, so that the files go after everything else.
+    _directory: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// Starts a system.
+    ///
+    /// # Errors
+    /// When something cannot start.
+    pub async fn start(backend: Backend) -> anyhow::Result<Self> {
+        Self::start_with(backend, |_| {}).await
+    }
+
+    /// Starts a system with other settings.
+    ///
+    /// # Errors
+    /// When something cannot start.
+    pub async fn start_with(backend: Backend, change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut config = Config { data_dir: directory.path().join("data"), ..Config::default() };
+        config.edge.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.grpc.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.edge.drain_spread_s = 0;
+        if backend == Backend::Postgres {
+            config.store.url = Secret::new(new_postgres_database().await?);
+            config.store.connections_max = 4;
+        }
+        change(&mut config);
+        let bus = Bus::local();
+        let (edge, grpc, secrets, lifecycle) = run(&config, bus.clone(), &Role::ALL).await?;
+        let edge = edge.context("an edge")?;
+        Ok(Self { edge, grpc, secrets, lifecycle, config, bus, _directory: directory })
+    }
+
+    /// Another chat instance on the same database and bus; only Postgres can be shared. Its gRPC address, and what
+    /// ends it.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub async fn another_chat(&self) -> anyhow::Result<(SocketAddr, Lifecycle)> {
+        let (_, grpc, _, lifecycle) = run(&self.config, self.bus.another(), &[Role::Chat]).await?;
+        Ok((grpc, lifecycle))
+    }
+
+    /// Loads people and conversations: see `switchboard provision --help`.
+    ///
+    /// # Errors
+    /// When a line is wrong.
+    pub async fn provision(&self, lines: &str) -> anyhow::Result<()> {
+        provision(lines, self.peer()?, self.peer()?).await?;
+        Ok(())
+    }
+
+    /// A token for a user, good for an hour.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn token(&self, user_id: &str) -> anyhow::Result<String> {
+        self.token_for(&User { id: user_id.to_owned(), ..User::default() }, 3600)
+    }
+
+    /// A token that says more, good for `ttl_s` seconds.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn token_for(&self, user: &User, ttl_s: i64) -> anyhow::Result<String> {
+        Ok(jwt::sign(&self.secrets.jwt_secret, user, Clock::System.now(), ttl_s)?)
+    }
+
+    /// Connects to a path as a user.
+    ///
+    /// # Errors
+    /// When the server does not upgrade.
+    pub async fn connect(&self, path: &str, user_id: &str) -> anyhow::Result<Client> {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let token = self.token(user_id)?;
+        Client::connect(&format!("ws://{}{path}{mark}token={token}", self.edge), &[]).await
+    }
+
+    /// The way to this sandbox's services.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn peer(&self) -> anyhow::Result<Peer> {
+        self.peer_at(self.grpc)
+    }
+
+    /// The way to services at another address, with this sandbox's token.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn peer_at(&self, address: SocketAddr) -> anyhow::Result<Peer> {
+        Ok(remote_peer(&format!("http://{address}"), &self.secrets.grpc_token)?)
+    }
+
+    /// The chat service, over real gRPC.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn chat(&self) -> anyhow::Result<ChatServiceClient<Peer>> {
+        Ok(ChatServiceClient::new(self.peer()?))
+    }
+
+    /// The identity service, over real gRPC.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn identity(&self) -> anyhow::Result<IdentityServiceClient<Peer>> {
+        Ok(IdentityServiceClient::new(self.peer()?))
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.lifecycle.stop();
+    }
+}
+
+async fn run(
+    config: &Config,
+    bus: Bus,
+    roles: &[Role],
+) -> anyhow::Result<(Option<SocketAddr>, SocketAddr, Secrets, Lifecycle)> {
+    let listeners = Listeners::bind(config, roles)?;
+    let edge = listeners.edge.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+    let grpc = listeners.grpc.as_ref().context("services")?.local_addr()?;
+    let secrets = Secrets::of(config)?;
+    let lifecycle = Lifecycle::new();
+    let plan = Plan { roles: roles.to_vec(), listeners, bus, playground: None };
+    start(config, &secrets, plan, &lifecycle).await?;
+    Ok((edge, grpc, secrets, lifecycle))
+}
+
+/// The URL of a new, empty database.
+async fn new_postgres_database() -> anyhow::Result<String> {
+    use sqlx::{Connection as _, Executor as _};
+    const VARIABLE: &str = "SWITCHBOARD_TEST_POSTGRES_URL";
+    let url =
+        environment().into_iter().find(|(name, _)| name == VARIABLE).map(|(_, url)| url).with_context(|| {
+            format!("{VARIABLE} is not set: run ./tests/run, which starts a Postgres for the tests")
+        })?;
+    let name = format!("test_{}", Clock::System.new_id().simple());
+    let mut server = sqlx::PgConnection::connect(&url).await.with_context(|| format!("no Postgres at {VARIABLE}"))?;
+    server.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+    let (base, _) = url.rsplit_once('/').context("a URL with a database")?;
+    Ok(format!("{base}/{name}"))
+}
+
+/// Waits until `condition` holds, asking again and again; for what has no event of its own.
+///
+/// # Errors
+/// When it does not hold in time.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) -> anyhow::Result<()> {
+    let holds = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(crate::PATIENCE, holds).await.with_context(|| format!("{what} did not come true"))
+}

@@ -1,0 +1,9 @@
+//! Every test of the whole system, in one program so that it is linked once.
+
+mod binary;
+mod chat_contract;
+mod crash;
+mod hostile;
+mod outside;
+mod sockets;
+mod transcripts;
