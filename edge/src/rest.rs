@@ -6,7 +6,11 @@ use bytes::Buf;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, header};
 use serde_json::{Map, Value};
-use switchboard_proto::identity::v1::User;
+use switchboard_proto::{
+    chat::v1::{ConversationSummary, ListConversationsRequest, ListMessagesRequest, Message},
+    identity::v1::User,
+};
+use tonic::Status;
 
 use crate::{Edge, dialect::frame, goodbye::Goodbye, handshake};
 
@@ -103,4 +107,39 @@ pub(crate) async fn object<B: Buf, E>(body: impl Stream<Item = Result<B, E>>) ->
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| BadBody::NotAnObject)?;
     frame::object(text).map_err(|_| BadBody::NotAnObject)
+}
+
+/// A whole numbered page of a conversation's messages: the service ends a page early when its messages are long.
+pub(crate) async fn messages(edge: &Edge, mut request: ListMessagesRequest) -> Result<(Vec<Message>, i64), Status> {
+    let wanted = usize::try_from(request.page_size).unwrap_or(0);
+    let mut messages = Vec::new();
+    loop {
+        let part = edge.chat.clone().list_messages(request.clone()).await?.into_inner();
+        messages.extend(part.messages);
+        if part.next_from_seq == 0 || messages.len() >= wanted {
+            return Ok((messages, part.total_size));
+        }
+        request.from_seq = part.next_from_seq;
+        request.skip = 0;
+        request.page_size = i32::try_from(wanted - messages.len()).unwrap_or(0);
+    }
+}
+
+/// The same of a user's conversations.
+pub(crate) async fn conversations(
+    edge: &Edge,
+    mut request: ListConversationsRequest,
+) -> Result<(Vec<ConversationSummary>, i64), Status> {
+    let wanted = usize::try_from(request.page_size).unwrap_or(0);
+    let mut summaries = Vec::new();
+    loop {
+        let part = edge.chat.clone().list_conversations(request.clone()).await?.into_inner();
+        summaries.extend(part.summaries);
+        if part.next_page_token.is_empty() || summaries.len() >= wanted {
+            return Ok((summaries, part.total_size));
+        }
+        request.page_token = part.next_page_token;
+        request.skip = 0;
+        request.page_size = i32::try_from(wanted - summaries.len()).unwrap_or(0);
+    }
 }

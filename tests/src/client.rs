@@ -8,7 +8,10 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Message, client::IntoClientRequest as _, http::Response, protocol::CloseFrame},
@@ -73,6 +76,45 @@ impl Client {
         match self.frame().await? {
             Message::Close(Some(CloseFrame { code, reason })) => Ok((code.into(), reason.to_string())),
             other => Err(anyhow!("{other:?} instead of a close frame")),
+        }
+    }
+
+    /// The next text frame as JSON, or else the code and the reason with which the server closes.
+    ///
+    /// # Errors
+    /// When something else comes, or nothing in time.
+    pub async fn next_or_close(&mut self) -> anyhow::Result<Result<Value, (u16, String)>> {
+        match self.frame().await? {
+            Message::Text(text) => Ok(Ok(serde_json::from_str(&text)?)),
+            Message::Close(Some(CloseFrame { code, reason })) => Ok(Err((code.into(), reason.to_string()))),
+            other => Err(anyhow!("{other:?} instead of a text or close frame")),
+        }
+    }
+
+    /// Writes bytes past the WebSocket library.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(self.socket.get_mut().write_all(bytes).await?)
+    }
+
+    /// Plays dead: what the server sends is read past the WebSocket library, which then answers nothing, until there
+    /// is a close frame; that one is left to be read.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub async fn answer_no_pings(&mut self) -> anyhow::Result<()> {
+        const PING: [u8; 2] = [0x89, 0];
+        let MaybeTlsStream::Plain(stream) = self.socket.get_mut() else { bail!("not a plain stream") };
+        let mut head = [0; 2];
+        loop {
+            let peeked = tokio::time::timeout(PATIENCE, stream.peek(&mut head)).await.context("nothing came")??;
+            match (peeked, head) {
+                (2, PING) => _ = stream.read_exact(&mut head).await?,
+                (1, _) => tokio::task::yield_now().await,
+                _ => return Ok(()),
+            }
         }
     }
 

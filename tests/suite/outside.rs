@@ -1,1 +1,129 @@
-//! todo
+//! Other people's programs: grpcurl, Node and Python clients that make the calls of the documents' examples, and the
+//! demonstration as a newcomer starts it.
+
+use anyhow::Context as _;
+use switchboard_tests::{
+    Backend, Client, Sandbox, client,
+    process::{self, Process},
+};
+use tokio::io::AsyncWriteExt as _;
+
+const CHAT: &str = "550e8400-e29b-41d4-a716-446655440000";
+const PEOPLE: &str = include_str!("../../deploy/switchboard/demo/people.jsonl");
+
+async fn sandbox() -> anyhow::Result<Sandbox> {
+    let sandbox = Sandbox::start(Backend::Sqlite).await?;
+    sandbox.provision(PEOPLE).await?;
+    Ok(sandbox)
+}
+
+async fn grpcurl(token: &str, arguments: &[&str], input: &str) -> anyhow::Result<(bool, String)> {
+    let mut command = tokio::process::Command::new("grpcurl");
+    command.arg("-plaintext");
+    if !token.is_empty() {
+        command.args(["-H", &format!("authorization: Bearer {token}")]);
+    }
+    command.args(arguments).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().context("grpcurl is missing: run ./tests/run")?;
+    child.stdin.take().context("its input")?.write_all(input.as_bytes()).await?;
+    let output = tokio::time::timeout(switchboard_tests::PATIENCE, child.wait_with_output()).await??;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Ok((output.status.success(), text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_by_hand_with_grpcurl() -> anyhow::Result<()> {
+    let sandbox = sandbox().await?;
+    let address = sandbox.grpc.to_string();
+    let token = sandbox.secrets.grpc_token.expose();
+
+    let (ok, listed) = grpcurl(token, &[&address, "list"], "").await?;
+    assert!(ok && listed.contains("switchboard.chat.v1.ChatService") && listed.contains("IdentityService"), "{listed}");
+    let (ok, described) =
+        grpcurl(token, &[&address, "describe", "switchboard.chat.v1.ChatService.Converse"], "").await?;
+    assert!(ok && described.contains("stream .switchboard.chat.v1.ConverseRequest"), "{described}");
+    let (ok, refused) = grpcurl("", &[&address, "list"], "").await?;
+    assert!(!ok && refused.contains("authorization: Bearer"), "{refused}");
+    let (ok, refused) = grpcurl("wrong", &[&address, "list"], "").await?;
+    assert!(!ok && refused.contains("not the one of this deployment"), "{refused}");
+    let (ok, health) = grpcurl(token, &[&address, "grpc.health.v1.Health/Check"], "").await?;
+    assert!(ok && health.contains("SERVING"), "{health}");
+
+    // Somebody listens by WebSocket while join and send are typed.
+    let mut pat = sandbox.connect(&format!("/ws/chat/{CHAT}/"), "701").await?;
+    let typed = format!(
+        r#"{{"session": 1, "join": {{"conversation_id": "{CHAT}", "user_id": "702"}}}}
+           {{"session": 1, "send": {{"content": "Hello from grpcurl"}}}}"#
+    );
+    let (ok, said) = grpcurl(token, &["-d", "@", &address, "switchboard.chat.v1.ChatService/Converse"], &typed).await?;
+    assert!(
+        ok && said.contains("joined") && said.contains("Hello from grpcurl") && said.contains("\"seq\": \"1\""),
+        "{said}"
+    );
+    let heard = pat.next().await?;
+    assert_eq!(heard["message"]["content"], "Hello from grpcurl");
+    assert_eq!(heard["message"]["sender_type"], "professional");
+
+    let wrong = r#"{"kind": "CONVERSATION_KIND_CLINIC", "participants": [{"user_id": "1", "role": "patient"}]}"#;
+    let call = "switchboard.chat.v1.ChatService/OpenConversation";
+    let (ok, told) = grpcurl(token, &["-d", wrong, &address, call], "").await?;
+    assert!(
+        !ok && told.contains("BadRequest") && told.contains("one professional") && told.contains("ErrorInfo"),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_in_javascript_and_python() -> anyhow::Result<()> {
+    let sandbox = sandbox().await?;
+    let edge = sandbox.edge.to_string();
+    for (interpreter, name) in [("node", "therapy.mjs"), ("python3", "therapy.py")] {
+        let arguments = [edge.as_str(), &sandbox.token("123")?, &sandbox.token("456")?];
+        let said = process::script(interpreter, name, &arguments).await?;
+        assert_eq!(said.lines().last(), Some("ok"), "{name}: {said}");
+    }
+    for (interpreter, name) in [("node", "clinic.mjs"), ("python3", "clinic.py")] {
+        let arguments = [edge.as_str(), &sandbox.token("701")?, &sandbox.token("702")?];
+        let said = process::script(interpreter, name, &arguments).await?;
+        assert_eq!(said.lines().last(), Some("ok"), "{name}: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demonstration_works_as_printed() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (edge, grpc) = (process::free_address()?, process::free_address()?);
+    let settings = [
+        ("SWITCHBOARD_DATA_DIR", directory.path().join("data").display().to_string()),
+        ("SWITCHBOARD_EDGE__LISTEN", edge.to_string()),
+        ("SWITCHBOARD_GRPC__LISTEN", grpc.to_string()),
+    ];
+    // Twice: the second start finds everything as the first one left it.
+    for _ in 0..2 {
+        let (_server, guide) = Process::start_reading(&["demo"], &settings, "Stop with Ctrl-C")?;
+        let urls: Vec<&str> = guide.lines().map(str::trim).filter(|line| line.starts_with("ws://")).collect();
+        assert_eq!(urls.len(), 4, "{guide}");
+        for (pair, frame) in urls.chunks(2).zip([r#"{"message": "hi"}"#, r#"{"content": "hi"}"#]) {
+            let (mut one, mut other) = (Client::connect(pair[0], &[]).await?, Client::connect(pair[1], &[]).await?);
+            one.send(frame).await?;
+            assert!(other.next().await?.to_string().contains("hi"));
+        }
+        let (status, page) = client::call(edge, "GET", "/", None, None).await?;
+        assert!(status == 200 && page.as_str().is_some_and(|page| page.contains("playground")));
+        let (status, people) = client::call(edge, "GET", "/playground.json", None, None).await?;
+        assert_eq!((status, people["people"].as_array().map(Vec::len)), (200, Some(4)));
+
+        // The printed grpcurl lines, run by a shell as they stand.
+        let begin = guide.find("with grpcurl\n").context("grpcurl lines")? + "with grpcurl\n".len();
+        let end = guide.find("Stop with").context("an end")?;
+        let lines: String = guide[begin..end].lines().map(|line| format!("{}\n", line.trim())).collect();
+        let output = tokio::process::Command::new("sh").args(["-ec", &lines]).output().await?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains("Hello from grpcurl") && said.contains("pat@example.com"), "{said}");
+    }
+    Ok(())
+}

@@ -127,8 +127,8 @@ async fn list(call: &Call<'_>, user: &User) -> Answer {
         skip,
         ..ListConversationsRequest::default()
     };
-    let found = call.edge.chat.clone().list_conversations(request).await?.into_inner();
-    paged(call, page, found.total_size, shown(call, found.summaries).await?)
+    let (summaries, total) = super::conversations(call.edge, request).await?;
+    paged(call, page, total, shown(call, summaries).await?)
 }
 
 async fn messages(call: &Call<'_>, user: &User, id: &str) -> Answer {
@@ -140,8 +140,8 @@ async fn messages(call: &Call<'_>, user: &User, id: &str) -> Answer {
         skip,
         ..ListMessagesRequest::default()
     };
-    let found = call.edge.chat.clone().list_messages(request).await?.into_inner();
-    paged(call, page, found.total_size, found.messages.iter().map(message).collect())
+    let (messages, total) = super::messages(call.edge, request).await?;
+    paged(call, page, total, messages.iter().map(message).collect())
 }
 
 async fn send(call: &Call<'_>, user: &User, id: &str, body: Map<String, Value>) -> Answer {

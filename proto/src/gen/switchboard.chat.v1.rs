@@ -450,7 +450,7 @@ pub struct ListConversationsRequest {
     /// Of which kind.
     #[prost(enumeration = "ConversationKind", tag = "2")]
     pub kind: i32,
-    /// At most 200; 0 takes 50.
+    /// At most 200; 0 takes 50. A page ends early after 2 MiB of last messages.
     #[prost(int32, tag = "3")]
     pub page_size: i32,
     /// From the answer before; empty for the first page.
@@ -491,7 +491,7 @@ pub struct ListMessagesRequest {
     /// The same by a message's id or number; MESSAGE_NOT_FOUND when it is not in the conversation. Not with from_seq.
     #[prost(string, tag = "4")]
     pub from_message: ::prost::alloc::string::String,
-    /// At most 1,000; 0 takes 50.
+    /// At most 1,000; 0 takes 50. A page ends early after 2 MiB of text.
     #[prost(int32, tag = "5")]
     pub page_size: i32,
     /// Messages to pass over first, for callers that number pages (AIP-158).

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::TryStreamExt as _;
 use sqlx::QueryBuilder;
 use switchboard_chassis::{Micros, db::Result, on_pool};
 use uuid::Uuid;
@@ -11,6 +12,10 @@ use super::{
     rows::{CONVERSATION_COLUMNS, ConversationRow, MESSAGE_COLUMNS, MessageRow, bigint},
 };
 use crate::model::{Conversation, Kind, Message, Openness, Seat};
+
+/// A page ends early after so many bytes of text: gRPC callers refuse answers of more than 4 MiB by default, and one
+/// message more always fits.
+const PAGE_BYTES: usize = 2 << 20;
 
 /// A conversation as one of its people sees it in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,13 +92,8 @@ impl Store {
             .await?;
             (rows, total)
         });
-        let more = rows.len() > size as usize;
+        let mut more = rows.len() > size as usize;
         rows.truncate(size as usize);
-        let next = rows.last().filter(|_| more).map(|row| ConversationKey {
-            rank: i32::from(open_first && row.status == closed),
-            updated_at: row.updated_at,
-            id: row.id,
-        });
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let mut seats: HashMap<Uuid, Vec<Seat>> = HashMap::new();
         if !ids.is_empty() {
@@ -105,7 +105,21 @@ impl Store {
             let seats = seats.remove(&row.id).unwrap_or_default();
             row.with_seats(seats)
         });
-        let summaries = self.summaries(conversations.collect(), user_id).await?;
+        let mut summaries = self.summaries(conversations.collect(), user_id).await?;
+        let mut bytes = 0;
+        let fitting = summaries.iter().take_while(|summary| {
+            let fits = bytes < PAGE_BYTES;
+            bytes += summary.last_message.as_ref().map_or(0, weight);
+            fits
+        });
+        let fitting = fitting.count();
+        more |= fitting < summaries.len();
+        summaries.truncate(fitting);
+        let next = summaries.last().filter(|_| more).map(|Summary { conversation, .. }| ConversationKey {
+            rank: i32::from(open_first && conversation.openness == Openness::Closed),
+            updated_at: conversation.updated_at,
+            id: conversation.id,
+        });
         Ok(ConversationsPage { summaries, next, total })
     }
 
@@ -167,7 +181,9 @@ impl Store {
                 return Ok(MessagesPage { messages: Vec::new(), more: false });
             }
         }
-        let mut rows: Vec<MessageRow> = on_pool!(&self.db.read, pool => {
+        let mut messages: Vec<Message> = Vec::new();
+        let (mut bytes, mut more) = (0, false);
+        on_pool!(&self.db.read, pool => {
             let mut query = QueryBuilder::new(format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE conversation_id = "));
             query.push_bind(conversation.id);
             if newest_first {
@@ -179,10 +195,22 @@ impl Store {
                 query.push(" AND seq > ").push_bind(bigint(seq)).push(" ORDER BY seq LIMIT ");
             }
             query.push_bind(i64::from(size) + 1).push(" OFFSET ").push_bind(i64::from(skip));
-            query.build_query_as().fetch_all(pool).await?
+            let mut rows = query.build_query_as::<MessageRow>().fetch(pool);
+            while let Some(row) = rows.try_next().await? {
+                more = messages.len() >= size as usize || bytes >= PAGE_BYTES;
+                if more {
+                    break;
+                }
+                let message = Message::from(row);
+                bytes += weight(&message);
+                messages.push(message);
+            }
         });
-        let more = rows.len() > size as usize;
-        rows.truncate(size as usize);
-        Ok(MessagesPage { messages: rows.into_iter().map(Message::from).collect(), more })
+        Ok(MessagesPage { messages, more })
     }
+}
+
+/// About how many bytes a message takes in an answer.
+fn weight(message: &Message) -> usize {
+    message.body.content.len() + message.body.metadata_json.len() + message.body.media_url.len()
 }
