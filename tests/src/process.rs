@@ -17,13 +17,12 @@ use crate::PATIENCE;
 /// # Errors
 /// When it has not been built.
 pub fn binary() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let directory = test.ancestors().nth(2).context("target directory")?;
-    let binary = directory.join("switchboard");
-    if !binary.exists() {
-        bail!("{} has not been built: run ./tests/run, or cargo build first", binary.display());
-    }
-    Ok(binary)
+    let ours = std::env::current_exe()?;
+    // A test is in `deps`, one directory below.
+    let mut beside = ours.ancestors().skip(1).take(2).map(|directory| directory.join("switchboard"));
+    beside
+        .find(|binary| binary.is_file())
+        .with_context(|| format!("no switchboard beside {}: run ./tests/run, or cargo build first", ours.display()))
 }
 
 /// A port of this machine that is free now.
@@ -85,6 +84,12 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
+    }
+
+    /// The process's id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it as a power cut would: SIGKILL.

@@ -19,11 +19,14 @@ async fn sandbox_on(backend: Backend) -> anyhow::Result<Sandbox> {
     Ok(sandbox)
 }
 
+/// Ids and contents, as a socket or the archive has them.
+type View = Vec<(String, String)>;
+
 fn say(content: &str) -> String {
     serde_json::json!({ "content": content }).to_string()
 }
 
-async fn heard(socket: &mut Client, count: usize) -> anyhow::Result<Vec<(String, String)>> {
+async fn heard(socket: &mut Client, count: usize) -> anyhow::Result<View> {
     let mut heard = Vec::with_capacity(count);
     while heard.len() < count {
         let frame = socket.next().await?;
@@ -33,7 +36,7 @@ async fn heard(socket: &mut Client, count: usize) -> anyhow::Result<Vec<(String,
     Ok(heard)
 }
 
-async fn stored(sandbox: &Sandbox) -> anyhow::Result<Vec<(String, String)>> {
+async fn stored(sandbox: &Sandbox) -> anyhow::Result<View> {
     let (mut chat, mut all, mut from_seq) = (sandbox.chat()?, Vec::new(), 0);
     loop {
         let request =
@@ -81,8 +84,8 @@ async fn one_order_for_all(backend: Backend) -> anyhow::Result<()> {
 
 async fn stored_after(
     sandbox: &Sandbox,
-    tasks: Vec<tokio::task::JoinHandle<anyhow::Result<Vec<(String, String)>>>>,
-) -> anyhow::Result<Vec<(String, String)>> {
+    tasks: Vec<tokio::task::JoinHandle<anyhow::Result<View>>>,
+) -> anyhow::Result<View> {
     let mut views = Vec::new();
     for task in tasks {
         views.push(task.await??);
