@@ -20,6 +20,8 @@ use crate::{Error, Secret};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
+/// 16 MiB of write-ahead log before it is folded into the file.
+const WAL_PAGES: &str = "4096";
 
 /// `[store]`: where services keep what they know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -183,7 +185,11 @@ async fn sqlite(file: &Path, durability: Durability) -> Result<Db, OpenError> {
         })
         .busy_timeout(BUSY_TIMEOUT)
         // What is erased is overwritten, not only unlinked.
-        .pragma("secure_delete", "ON");
+        .pragma("secure_delete", "ON")
+        // A batch's INSERT may have to be undone as one: its undo log is a file otherwise.
+        .pragma("temp_store", "MEMORY")
+        // Pages written over and over between two checkpoints are synchronised once.
+        .pragma("wal_autocheckpoint", WAL_PAGES);
     let write = SqlitePoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
