@@ -84,6 +84,9 @@ pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
 impl Edge {
     /// Lets a visitor in.
     pub(crate) async fn admit(&self, target: &Target, query: &str, token: Option<&str>) -> Result<Admission, Turned> {
+        if self.lifecycle.is_draining() {
+            return Err(goodbye::RESTARTING.into());
+        }
         let (user, expires_at) = self.authenticate(token).await?;
         let after = parameter(query, "after").filter(|after| !after.is_empty());
         let mut admission = match target {

@@ -123,7 +123,7 @@ pub async fn serve(
     let chat = ChatServiceClient::new(upstreams.chat);
     let edge = Arc::new(Edge {
         identity: IdentityServiceClient::new(upstreams.identity),
-        link: Link::start(chat.clone(), &lifecycle),
+        link: Link::start(chat.clone(), clock.clone(), &lifecycle),
         chat,
         config,
         playground,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use switchboard_chassis::{Lifecycle, grpc::Peer};
+use switchboard_chassis::{Clock, Lifecycle, grpc::Peer};
 use switchboard_proto::chat::v1::{
     Answer, ConverseRequest, ConverseResponse, Leave, chat_service_client::ChatServiceClient, converse_request::Action,
     converse_response::Event,
@@ -27,6 +27,9 @@ use crate::{
 pub(crate) const SESSION_EVENTS_MAX: usize = 256;
 const REDIAL_FIRST: Duration = Duration::from_millis(50);
 const REDIAL_MAX: Duration = Duration::from_secs(2);
+const SPREAD_STEP: Duration = Duration::from_millis(5);
+/// Between two looks for sessions that have not ended yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What a session finds in its inbox. When the inbox ends, the session was too slow.
 #[derive(Clone, Debug)]
@@ -77,10 +80,10 @@ pub(crate) struct IsDown;
 
 impl Link {
     /// Dials, and keeps dialling until the process stops.
-    pub(crate) fn start(client: ChatServiceClient<Peer>, lifecycle: &Lifecycle) -> Self {
+    pub(crate) fn start(client: ChatServiceClient<Peer>, clock: Clock, lifecycle: &Lifecycle) -> Self {
         let state = Arc::new(Mutex::new(State { requests: None, sessions: HashMap::new(), last_session: 0 }));
         let (up, is_up) = watch::channel(false);
-        let keeper = Keeper { client, state: state.clone(), up };
+        let keeper = Keeper { client, clock, state: state.clone(), up };
         lifecycle.spawn_essential("chat link", keeper.keep(lifecycle.clone()));
         Self { state, is_up }
     }
@@ -106,20 +109,27 @@ impl Link {
         let _ = self.is_up.clone().wait_for(|up| *up).await;
     }
 
-    /// Ends all sessions, spread over a time.
+    /// Ends all sessions, spread over a time, and then those that were missed or came meanwhile.
     pub(crate) async fn end_all(&self, goodbye: Goodbye, over: Duration) {
-        let sessions: Vec<_> = lock(&self.state).sessions.values().cloned().collect();
-        let pause = over.checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX).max(1)).unwrap_or_default();
-        // Sleeps are whole milliseconds: many sessions end together after each.
-        let mut ahead = Duration::ZERO;
-        for session in sessions {
-            if session.try_send(Delivery::End(goodbye)).is_err() {
-                continue;
+        let mut over = over;
+        loop {
+            let sessions: Vec<_> = lock(&self.state).sessions.values().cloned().collect();
+            if sessions.is_empty() {
+                return;
             }
-            ahead += pause;
-            if ahead >= Duration::from_millis(5) {
-                tokio::time::sleep(std::mem::take(&mut ahead)).await;
+            let pause = over.checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+            // Sleeps are whole milliseconds: many sessions end together after each.
+            let mut ahead = Duration::ZERO;
+            for session in sessions {
+                // An inbox that is full will be looked at again.
+                let _ = session.try_send(Delivery::End(goodbye));
+                ahead += pause;
+                if ahead >= SPREAD_STEP {
+                    tokio::time::sleep(std::mem::take(&mut ahead)).await;
+                }
             }
+            over = Duration::ZERO;
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 }
@@ -156,6 +166,7 @@ impl Drop for SessionHandle {
 
 struct Keeper {
     client: ChatServiceClient<Peer>,
+    clock: Clock,
     state: Arc<Mutex<State>>,
     up: watch::Sender<bool>,
 }
@@ -181,7 +192,7 @@ impl Keeper {
                 },
                 () = lifecycle.stopped() => return Ok(()),
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(self.clock.jittered(pause)).await;
             pause = REDIAL_MAX.min(pause * 2);
         }
     }
@@ -197,7 +208,11 @@ impl Keeper {
     async fn read(&self, mut stream: tonic::Streaming<ConverseResponse>) -> String {
         loop {
             match stream.message().await {
-                Ok(Some(frame)) => self.deliver(frame),
+                Ok(Some(frame)) => {
+                    self.deliver(frame);
+                    // Lets the sessions run between the frames of a busy stream, before their inboxes are full.
+                    tokio::task::consume_budget().await;
+                }
                 Ok(None) => return "the service ended it".to_owned(),
                 Err(status) => return status.message().to_owned(),
             }

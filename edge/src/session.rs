@@ -5,11 +5,11 @@ use std::{collections::VecDeque, pin::pin, time::Duration};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture};
 use switchboard_chassis::{Clock, grpc::Peer};
 use switchboard_proto::chat::v1::{
-    Join, ListMessagesRequest, ListMessagesResponse, RefusalReason, Refused, chat_service_client::ChatServiceClient,
-    converse_request::Action, converse_response::Event,
+    Join, ListMessagesRequest, ListMessagesResponse, RefusalReason, Refused, Send,
+    chat_service_client::ChatServiceClient, converse_request::Action, converse_response::Event,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
@@ -34,8 +34,12 @@ const BURST_EVENTS_MAX: usize = 64;
 const PAGE_MESSAGES: i32 = 100;
 /// How long a socket may refuse to take what is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read of a client after the end, at most.
+const LINGER_BYTES_MAX: u64 = 1 << 20;
 /// How long a client has to answer our close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Before a session that could not join again tries once more; more or less, so that not all come at once.
+const JOIN_RETRY: Duration = Duration::from_secs(1);
 /// Before the past is asked for again when the service did not answer.
 const PAGE_RETRY: Duration = Duration::from_millis(250);
 
@@ -77,8 +81,6 @@ type Page = (u64, Result<ListMessagesResponse, Status>);
 struct Pending {
     request: u64,
     action: Action,
-    /// It was asked on an earlier stream, too.
-    retried: bool,
 }
 
 struct Session<S> {
@@ -92,6 +94,8 @@ struct Session<S> {
     order: Order,
     /// A page of the past that is being fetched, with the head at the time of asking.
     page: Option<BoxFuture<'static, Page>>,
+    /// A pause before it joins again.
+    rejoin: Option<BoxFuture<'static, ()>>,
     pending: VecDeque<Pending>,
     last_request: u64,
     is_linked: bool,
@@ -114,6 +118,7 @@ where
         chat,
         order: Order::live(admission.last_seq),
         page: None,
+        rejoin: None,
         pending: VecDeque::new(),
         last_request: 0,
         is_linked: true,
@@ -151,9 +156,17 @@ where
     }
 }
 
-/// Lets a closing handshake finish.
+/// Lets a closing handshake finish. What the client still sends is read to its end: a connection that is closed with
+/// unread bytes is reset, and a reset may overtake our close frame.
 async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
-    let _ = timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = socket.next().await {} }).await;
+    let finishing = async {
+        while let Some(Ok(_)) = socket.next().await {}
+        let stream = socket.get_mut();
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // Whoever takes longer is cut off.
+    let _ = timeout(CLOSE_TIMEOUT, finishing).await;
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -171,16 +184,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let is_reading = self.pending.len() < WINDOW_ACTIONS_MAX || !self.is_linked;
             let step = tokio::select! {
                 delivery = inbox.recv() => match delivery {
-                    Some(delivery) => within(self.hear_burst(delivery, inbox)).await,
+                    Some(delivery) => self.hear_burst(delivery, inbox).await,
                     None => Err(End::Goodbye(goodbye::TOO_SLOW)),
                 },
                 page = OptionFuture(self.page.as_mut()) => {
                     self.page = None;
-                    within(self.replay(page)).await
+                    self.replay(page).await
+                },
+                () = OptionFuture(self.rejoin.as_mut()) => {
+                    self.rejoin = None;
+                    self.join_again();
+                    Ok(())
                 },
                 frame = self.socket.next(), if is_reading => {
                     heard_at = Instant::now();
-                    within(self.read(frame)).await
+                    self.read(frame).await
                 },
                 () = &mut tick => {
                     let now = Instant::now();
@@ -194,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         }
                         let idle_at = heard_at + heartbeat.idle_timeout;
                         tick.as_mut().reset(ping_at.min(expiry).min(idle_at.max(now + Duration::from_millis(100))));
-                        within(self.ping(now, ping_at, heartbeat)).await
+                        self.ping(now, ping_at, heartbeat).await
                     }
                 }
             };
@@ -206,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn ping(&mut self, now: Instant, ping_at: Instant, heartbeat: Heartbeat) -> Result<(), End> {
         if ping_at == now + heartbeat.ping_interval {
-            self.socket.send(Message::Ping(tungstenite::Bytes::new())).await.map_err(|_| End::Gone)?;
+            written(self.socket.send(Message::Ping(tungstenite::Bytes::new()))).await?;
         }
         Ok(())
     }
@@ -234,14 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Delivery::Up => {
                 self.is_linked = true;
-                let earlier = std::mem::take(&mut self.pending);
-                self.ask(Action::Join(self.join.clone()), false);
-                for mut pending in earlier {
-                    if let Action::Send(send) = &mut pending.action {
-                        send.retry = true;
-                    }
-                    self.ask(pending.action, true);
-                }
+                self.join_again();
                 Ok(())
             }
             Delivery::End(goodbye) => Err(End::Goodbye(goodbye)),
@@ -251,13 +262,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn hear_event(&mut self, told: &Told) -> Result<(), End> {
         let answered = told.answer.as_ref().filter(|answer| self.handle.is(answer)).and_then(|answer| {
             let place = self.pending.iter().position(|pending| pending.request == answer.request)?;
-            self.pending.remove(place)
+            self.pending.remove(place).map(|pending| pending.action)
         });
         match &told.event {
             Event::Message(message) => match self.order.offer(message.seq) {
                 Offer::Next => self.show(told).await,
-                // The first message of a repeat that the client itself sent.
-                Offer::Behind if answered.is_some_and(|pending| !pending.retried) => self.show(told).await,
+                // The client repeated a message, and this is the first one: it has another id than the repeat.
+                Offer::Behind if answered.is_some_and(|action| is_other_send(&action, &message.id)) => {
+                    self.show(told).await
+                }
                 Offer::Behind => Ok(()),
                 Offer::Gap => {
                     self.catch_up();
@@ -270,20 +283,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.catch_up();
                 Ok(())
             }
-            Event::Refused(refused) => match answered.map(|pending| pending.action) {
-                Some(Action::Join(_)) => Err(End::Goodbye(self.unseated(refused))),
-                action => self.feed(self.dialect.refused(refused, action.as_ref())).await,
+            Event::Refused(refused) => match answered {
+                Some(Action::Join(_)) => self.unseated(refused),
+                Some(action) => self.feed(self.dialect.refused(refused, Some(&action))).await,
+                // It was asked again meanwhile, on another stream.
+                None => Ok(()),
             },
             _ => self.show(told).await,
         }
     }
 
-    /// Why a session that was in cannot be in again.
-    fn unseated(&self, refused: &Refused) -> Goodbye {
+    /// A session that was in is not let in again: for good, or just now.
+    fn unseated(&mut self, refused: &Refused) -> Result<(), End> {
         match refused.reason() {
-            RefusalReason::ConversationNotFound => self.dialect.ends().not_found,
-            RefusalReason::NotAParticipant | RefusalReason::WrongRole => self.dialect.ends().forbidden,
-            _ => goodbye::OVERLOADED,
+            RefusalReason::ConversationNotFound => Err(End::Goodbye(self.dialect.ends().not_found)),
+            RefusalReason::NotAParticipant | RefusalReason::WrongRole => {
+                Err(End::Goodbye(self.dialect.ends().forbidden))
+            }
+            // It joined twice while the link came and went.
+            RefusalReason::AlreadyJoined => Ok(()),
+            _ => {
+                let pause = self.clock.jittered(JOIN_RETRY);
+                self.rejoin = Some(tokio::time::sleep(pause).boxed());
+                Ok(())
+            }
+        }
+    }
+
+    /// Joins again, and asks again what was not answered.
+    fn join_again(&mut self) {
+        let earlier = std::mem::take(&mut self.pending);
+        self.ask(Action::Join(self.join.clone()));
+        for pending in earlier {
+            match pending.action {
+                Action::Send(send) => self.ask(Action::Send(Send { retry: true, ..send })),
+                Action::Join(_) => {}
+                other => self.ask(other),
+            }
         }
     }
 
@@ -307,6 +343,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             from_seq,
             from_message,
             page_size: PAGE_MESSAGES,
+            user_id: self.join.user_id.clone(),
+            role: self.join.role.clone(),
             ..ListMessagesRequest::default()
         };
         let (mut chat, head) = (self.chat.clone(), self.order.head());
@@ -337,7 +375,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
             }
             Err(status) if status.code() == tonic::Code::NotFound => {
-                self.order = Order::live(self.order.head());
+                // What came meanwhile is still to be shown.
+                let newest = self.order.head();
+                self.order = Order::live(head);
+                self.order.raise(newest);
                 self.feed(self.dialect.unknown_after()).await?;
             }
             Err(status) => {
@@ -383,33 +424,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             send.id = self.clock.new_id().to_string();
         }
         if self.is_linked || !matches!(action, Action::Typing(_)) {
-            self.ask(action, false);
+            self.ask(action);
         }
         None
     }
 
-    fn ask(&mut self, action: Action, retried: bool) {
+    fn ask(&mut self, action: Action) {
         self.last_request += 1;
         let request = self.last_request;
         if self.is_linked {
             // If the stream broke just now, `Down` is in the inbox, and then `Up`: it will be asked again.
             let _ = self.handle.ask(request, action.clone());
         }
-        self.pending.push_back(Pending { request, action, retried });
+        self.pending.push_back(Pending { request, action });
     }
 
     async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
-        self.socket.feed(Message::Text(text)).await.map_err(|_| End::Gone)
+        written(self.socket.feed(Message::Text(text))).await
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        self.socket.flush().await.map_err(|_| End::Gone)
+        written(self.socket.flush()).await
     }
 }
 
 /// A socket that does not take what is written to it for so long reads too slowly.
-async fn within(step: impl Future<Output = Result<(), End>>) -> Result<(), End> {
-    timeout(WRITE_TIMEOUT, step).await.unwrap_or(Err(End::Goodbye(goodbye::TOO_SLOW)))
+async fn written(write: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), End> {
+    match timeout(WRITE_TIMEOUT, write).await {
+        Ok(done) => done.map_err(|_| End::Gone),
+        Err(_) => Err(End::Goodbye(goodbye::TOO_SLOW)),
+    }
+}
+
+/// Whether an action sent a message of another id.
+fn is_other_send(action: &Action, id: &str) -> bool {
+    matches!(action, Action::Send(send) if send.id != id)
 }
 
 /// What a client is told that broke the rules of WebSocket, or ours.

@@ -51,6 +51,7 @@ contract!(
     messages_are_paged_by_key,
     conversations_are_listed,
     receipts_only_move_forward,
+    receipts_of_thousands_come_in_parts,
     a_closed_conversation_can_only_be_read,
     erasing_really_erases,
     a_stream_carries_many_sessions,
@@ -236,8 +237,23 @@ async fn sends_are_repeatable(sandbox: &Sandbox) -> anyhow::Result<()> {
         created += usize::from(sent??.into_inner().created);
     }
     assert_eq!(created, 1);
+    // And with the same id, as an edge whose stream broke may do.
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let mut chat = chat.clone();
+        let send = with("p", "raced", &|send: &mut Send| {
+            send.id = "01890000-0000-7000-8000-000000000002".to_owned();
+            send.retry = n % 2 == 0;
+        });
+        tasks.spawn(async move { chat.send_message(send).await });
+    }
+    let mut created = 0;
+    while let Some(sent) = tasks.join_next().await {
+        created += usize::from(sent??.into_inner().created);
+    }
+    assert_eq!(created, 1);
     let stored = contents(&mut chat, ListMessagesRequest { conversation_id: id.clone(), ..Default::default() }).await?;
-    assert_eq!(stored.len(), 4);
+    assert_eq!(stored.len(), 5);
     assert_eq!(stored[..3], ["one", "two", "three"]);
     Ok(())
 }
@@ -414,6 +430,45 @@ async fn receipts_only_move_forward(sandbox: &Sandbox) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn receipts_of_thousands_come_in_parts(sandbox: &Sandbox) -> anyhow::Result<()> {
+    const MESSAGES: usize = 2_300;
+    let mut chat = sandbox.chat()?;
+    let id = clinic(&mut chat).await?;
+    let mut stream = Stream::open(sandbox).await?;
+    stream.join(1, &id, "p", "");
+    stream.next().await?;
+    let mut ids = Vec::new();
+    for part in [1_000, 1_000, MESSAGES - 2_000] {
+        for _ in 0..part {
+            stream.say(1, 0, "x");
+        }
+        for _ in 0..part {
+            let Some(Event::Message(message)) = stream.next().await?.event else { panic!("not a message") };
+            ids.push(message.number.to_string());
+        }
+    }
+    let reader = |receipt| UpdateReceiptsRequest {
+        conversation_id: id.clone(),
+        user_id: "d".into(),
+        role: String::new(),
+        receipt: Some(Receipt { status: MessageStatus::Read.into(), ..receipt }),
+    };
+    // As many by name as can be named at once, by number and by id.
+    let named = Receipt { message_ids: ids[..1_000].to_vec(), ..Receipt::default() };
+    let changed = chat.update_receipts(reader(named)).await?.into_inner();
+    assert_eq!((changed.changed, changed.messages.len()), (1_000, 1_000));
+    assert!(matches!(stream.next().await?.event, Some(Event::Receipts(receipts)) if receipts.messages.len() == 1_000));
+    let all = Receipt { all: true, ..Receipt::default() };
+    let changed = chat.update_receipts(reader(all)).await?.into_inner();
+    assert_eq!((changed.changed, changed.messages.len()), (1_300, 1_000));
+    for part in [1_000, 300] {
+        assert!(
+            matches!(stream.next().await?.event, Some(Event::Receipts(receipts)) if receipts.messages.len() == part)
+        );
+    }
+    Ok(())
+}
+
 async fn a_closed_conversation_can_only_be_read(sandbox: &Sandbox) -> anyhow::Result<()> {
     let mut chat = sandbox.chat()?;
     let id = clinic(&mut chat).await?;
@@ -439,8 +494,16 @@ async fn erasing_really_erases(sandbox: &Sandbox) -> anyhow::Result<()> {
     {
         chat.send_message(text(&id, user, content)).await?;
     }
+    let mut stream = Stream::open(sandbox).await?;
+    stream.join(1, &id, "p", "");
+    stream.next().await?;
     let erased = chat.erase_user(EraseUserRequest { user_id: "p".into() }).await?.into_inner();
     assert_eq!((erased.messages_erased, erased.seats_erased), (2, 1));
+    stream.say(1, 2, "from the grave");
+    let after = stream.next().await?.event;
+    assert!(matches!(after, Some(Event::Refused(refused)) if refused.reason() == RefusalReason::NotAParticipant));
+    stream.join(2, &id, "p", "");
+    assert!(matches!(stream.next().await?.event, Some(Event::Refused(_))), "the seat is gone");
     let page = |skip| ListMessagesRequest { conversation_id: id.clone(), skip, page_size: 2, ..Default::default() };
     assert_eq!(contents(&mut chat, page(0)).await?, ["kept", "kept too"]);
     assert_eq!(contents(&mut chat, page(2)).await?, ["kept three"], "pages count what is left");
@@ -570,6 +633,20 @@ async fn a_stream_carries_many_sessions(sandbox: &Sandbox) -> anyhow::Result<()>
         stream.join(30, &id, user, role);
         assert!(matches!(stream.next().await?.event, Some(Event::Refused(refused)) if refused.reason() == expected));
     }
+    // A join that is left at once, and another with the same number.
+    stream.join(40, &id, "p", "");
+    stream.act(40, 0, Action::Leave(Leave {}));
+    stream.join(40, &other.id, "p", "");
+    for expected in [&id, &other.id] {
+        let Some(Event::Joined(joined)) = stream.next().await?.event else { panic!("not joined") };
+        assert_eq!(joined.conversation.map(|conversation| conversation.id).as_ref(), Some(expected));
+    }
+    stream.say(40, 41, "in the second");
+    assert_eq!(stream.next_message().await?, (vec![3, 40], 2, "in the second".into(), Some((40, 41))));
+    // An action without a number is answered by what it does, and by nothing else.
+    stream.say(3, 0, "unnumbered");
+    assert_eq!(stream.next_message().await?.2, "unnumbered");
+    stream.act(40, 0, Action::Leave(Leave {}));
     // Who left hears nothing.
     stream.act(1, 0, Action::Leave(Leave {}));
     stream.say(2, 12, "alone");

@@ -136,6 +136,7 @@ async fn messages(call: &Call<'_>, user: &User, id: &str) -> Answer {
     let chat = chat(call, user, id).await?;
     let request = ListMessagesRequest {
         conversation_id: chat.conversation.unwrap_or_default().id,
+        user_id: user.id.clone(),
         page_size: page.size,
         skip,
         ..ListMessagesRequest::default()

@@ -317,7 +317,7 @@ pub struct Receipts {
     /// How far.
     #[prost(enumeration = "MessageStatus", tag = "3")]
     pub status: i32,
-    /// Which messages changed, in the order of `seq`; at least one.
+    /// Which messages changed, in the order of `seq`; 1 to 1,000. More of them come as several events.
     #[prost(message, repeated, tag = "4")]
     pub messages: ::prost::alloc::vec::Vec<MessageRef>,
     /// When.
@@ -500,6 +500,9 @@ pub struct ListMessagesRequest {
     /// The newest first.
     #[prost(bool, tag = "7")]
     pub newest_first: bool,
+    /// In which role `user_id` reads; empty takes the user's seat. `staff` is vouched for by the caller.
+    #[prost(string, tag = "8")]
+    pub role: ::prost::alloc::string::String,
 }
 /// A page of messages.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -556,9 +559,12 @@ pub struct UpdateReceiptsRequest {
 /// What changed.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateReceiptsResponse {
-    /// In the order of `seq`; empty when nothing changed.
+    /// The first of them, at most 1,000, in the order of `seq`; empty when nothing changed.
     #[prost(message, repeated, tag = "1")]
     pub messages: ::prost::alloc::vec::Vec<MessageRef>,
+    /// How many changed.
+    #[prost(int64, tag = "2")]
+    pub changed: i64,
 }
 /// Names the conversation that shall be closed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -37,6 +37,14 @@ impl Clock {
         }
     }
 
+    /// Between half and all of a pause, at random, so that not everybody comes back at the same moment.
+    #[must_use]
+    pub fn jittered(&self, pause: Duration) -> Duration {
+        // The last 32 bits of a version 7 UUID are random.
+        let random = u32::try_from(self.new_id().as_u128() & u128::from(u32::MAX)).unwrap_or(0);
+        pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+    }
+
     /// A new id: a UUID version 7 (RFC 9562), later ones above earlier ones within a process.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
@@ -83,6 +91,14 @@ mod tests {
             assert!((0..1_000_000_000).contains(&nanos));
             assert_eq!(join(seconds, nanos), at);
         }
+    }
+
+    #[test]
+    fn pauses_differ_within_their_bounds() {
+        let pause = Duration::from_secs(10);
+        let pauses: Vec<Duration> = (0..100).map(|_| Clock::System.jittered(pause)).collect();
+        assert!(pauses.iter().all(|each| (pause / 2..=pause).contains(each)));
+        assert!(pauses.iter().any(|each| *each != pauses[0]));
     }
 
     #[test]

@@ -81,6 +81,10 @@ where
     }
     for (name, value) in environment {
         let Some(name) = name.strip_prefix(PREFIX) else { continue };
+        // Others have names like ours: Kubernetes sets SWITCHBOARD_PORT for a service of that name.
+        if !name.contains("__") && settings.defaults.find_ref(&name.to_lowercase()).is_none() {
+            continue;
+        }
         settings.set_text(&name.to_lowercase().replace("__", "."), value, &format!("{PREFIX}{name}"));
     }
     for (key, value) in flags {
@@ -244,6 +248,7 @@ mod tests {
             ("SWITCHBOARD_EDGE__ALLOWED_ORIGINS", "https://a, https://b"),
             ("SWITCHBOARD_EDGE__TOKEN", "0123"),
             ("OTHER", "x"),
+            ("SWITCHBOARD_SERVICE_HOST", "10.0.0.1"),
         ]);
         let config: Config =
             load(Some(&file), &environment, &[("data_dir", "flag".to_owned())], &["edge.token"]).expect("right");

@@ -115,6 +115,10 @@ pub fn reason(status: &Status) -> String {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        // Postgres stores no NUL in a text, and does not compare with one either.
+        if error.as_database_error().is_some_and(|inner| inner.code().as_deref() == Some("22021")) {
+            return Self::new(Kind::Invalid, "INVALID_ARGUMENT", "text must not contain NUL");
+        }
         let transient = match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut

@@ -9,6 +9,9 @@ use std::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How long essential tasks have to finish after the hard end.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
 /// Shared by everything that runs in a process.
 ///
 /// *Draining*: refuse new work, send clients elsewhere, finish what waits. *Stopping*: end now.
@@ -17,6 +20,7 @@ pub struct Lifecycle {
     draining: CancellationToken,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    essentials: TaskTracker,
     failure: Arc<OnceLock<String>>,
 }
 
@@ -60,13 +64,13 @@ impl Lifecycle {
     }
 
     /// Runs a task without which the process is of no use: if it fails, panics, or returns before the end has begun,
-    /// the process ends with the reason. The end does not wait for it.
+    /// the process ends with the reason. It goes on to the hard end, and then has a moment to finish.
     pub fn spawn_essential<E: std::fmt::Display + Send + 'static>(
         &self,
         name: &'static str,
         task: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
-        tokio::spawn(self.clone().supervise(name, task));
+        self.essentials.spawn(self.clone().supervise(name, task));
     }
 
     /// The same for a task that ends by itself once the soft end has begun: the end waits for it.
@@ -107,6 +111,10 @@ impl Lifecycle {
             () = tokio::time::sleep(drain_time) => tracing::warn!("drain time is over"),
         }
         self.stop();
+        self.essentials.close();
+        if tokio::time::timeout(LAST_MOMENT, self.essentials.wait()).await.is_err() {
+            tracing::warn!("something did not stop in time");
+        }
         match self.failure.get() {
             Some(failure) => Err(failure.clone()),
             None => Ok(()),

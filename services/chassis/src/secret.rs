@@ -49,13 +49,18 @@ impl Secret {
         if !self.is_empty() {
             return Ok(self);
         }
-        match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
-            Ok(mut made) => {
-                made.write_all(random_hex()?.as_bytes())?;
-                made.sync_all()?;
+        if !file.exists() {
+            // Whole or not at all, and the first of several processes wins.
+            let made = file.with_extension(random_hex()?);
+            let mut opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&made)?;
+            opened.write_all(random_hex()?.as_bytes())?;
+            opened.sync_all()?;
+            let linked = fs::hard_link(&made, file);
+            fs::remove_file(&made)?;
+            match linked {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
         }
         let value = fs::read_to_string(file)?.trim().to_owned();
         if value.is_empty() {

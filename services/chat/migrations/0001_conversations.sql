@@ -55,4 +55,10 @@ CREATE TABLE counters (
     name TEXT NOT NULL PRIMARY KEY,
     value BIGINT NOT NULL
 );
-INSERT INTO counters (name, value) VALUES ('message_number', 0);
+INSERT INTO counters (name, value) VALUES
+    ('message_number', 0),
+    ('CONVERSATION_KIND_THERAPY_NUMBER', 0),
+    ('CONVERSATION_KIND_CLINIC_NUMBER', 0),
+    ('CONVERSATION_KIND_MOBILE_NUMBER', 0),
+    ('CONVERSATION_KIND_MENTORING_NUMBER', 0),
+    ('CONVERSATION_KIND_CONSULTATION_NUMBER', 0);

@@ -129,7 +129,7 @@ impl ChatService for Chat {
         let skip = skip(request.skip)?;
         let conversation = self.conversation(&request.conversation_id).await?;
         if !request.user_id.is_empty() {
-            rules::enter(&conversation, &request.user_id, "")?;
+            rules::enter(&conversation, &request.user_id, &request.role)?;
         }
         let seq = match (request.from_seq, request.from_message.as_str()) {
             (seq, "") => seq,
@@ -174,15 +174,23 @@ impl ChatService for Chat {
         let UpdateReceiptsRequest { conversation_id, user_id, role, receipt } = request.into_inner();
         let receipt = receipt.ok_or_else(|| Error::invalid("receipt", "is required"))?;
         let admitted = self.admitted(&conversation_id, user_id, &role).await?;
-        let event = self.rooms.read(&admitted, receipt).await?;
-        let messages = match &event {
-            Some(Event::Receipts(receipts)) => receipts.messages.clone(),
-            _ => Vec::new(),
-        };
-        if let Some(event) = event {
-            self.rooms.hub.tell(admitted.conversation.id, event, None);
+        let reading = rules::reading(receipt)?;
+        let (mut messages, mut changed, mut after) = (Vec::new(), 0, Some(0));
+        while let Some(seq) = after {
+            let part = self.rooms.read(&admitted, &reading, seq).await?;
+            after = part.next;
+            if let Some(Event::Receipts(receipts)) = &part.event {
+                changed += receipts.messages.len();
+                if messages.is_empty() {
+                    messages.clone_from(&receipts.messages);
+                }
+            }
+            if let Some(event) = part.event {
+                self.rooms.hub.tell(admitted.conversation.id, event, None);
+            }
         }
-        Ok(Response::new(UpdateReceiptsResponse { messages }))
+        let changed = i64::try_from(changed).unwrap_or(i64::MAX);
+        Ok(Response::new(UpdateReceiptsResponse { messages, changed }))
     }
 
     async fn close_conversation(
@@ -202,6 +210,7 @@ impl ChatService for Chat {
             return Err(Error::invalid("user_id", "is required").into());
         }
         let (messages, seats) = self.rooms.store.erase(&user_id).await?;
+        self.rooms.hub.unseat(&user_id);
         tracing::info!(user_id, messages, seats, "a user was erased");
         Ok(Response::new(EraseUserResponse {
             messages_erased: i64::try_from(messages).unwrap_or(i64::MAX),

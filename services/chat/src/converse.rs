@@ -20,8 +20,8 @@ use crate::{
     convert,
     hub::{Admitted, Hub},
     link::{Asker, Link},
-    model::{Draft, Refusal},
-    rules,
+    model::{Draft, Reading, Refusal},
+    rules::{self, RECEIPT_MESSAGES_MAX},
     store::Store,
     writer::{self, Sender, Writer},
 };
@@ -35,14 +35,22 @@ const PENDING_MAX: usize = 16_384;
 const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
 
 enum Session {
-    /// What it did meanwhile waits.
-    Joining(Vec<(u64, Action)>),
+    /// What it did meanwhile waits. The number tells this join from another of the same session.
+    Joining(u64, Vec<(u64, Action)>),
     In(Admitted),
 }
 
 enum Done {
-    Joined(u64, Result<Admitted, Refusal>),
+    Joined { session: u64, join: u64, result: Result<Admitted, Refusal> },
     Told,
+}
+
+/// What a part of a receipt moved.
+pub(crate) struct Read {
+    /// What to tell, if anything moved.
+    pub(crate) event: Option<Event>,
+    /// Where the next part begins, if there may be one.
+    pub(crate) next: Option<u64>,
 }
 
 /// What a stream needs of the service.
@@ -57,8 +65,13 @@ pub(crate) struct Rooms {
 
 /// Serves a stream until it ends.
 pub(crate) async fn converse(rooms: Rooms, mut requests: Streaming<ConverseRequest>, link: Link) {
-    let mut stream =
-        Stream { rooms: rooms.clone(), link: link.clone(), sessions: HashMap::new(), pending: FuturesUnordered::new() };
+    let mut stream = Stream {
+        rooms: rooms.clone(),
+        link: link.clone(),
+        sessions: HashMap::new(),
+        joins: 0,
+        pending: FuturesUnordered::new(),
+    };
     let mut drained = pin!(rooms.lifecycle.drained().fuse());
     loop {
         tokio::select! {
@@ -96,6 +109,7 @@ struct Stream {
     rooms: Rooms,
     link: Link,
     sessions: HashMap<u64, Session>,
+    joins: u64,
     pending: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
@@ -114,9 +128,12 @@ impl Stream {
                 if self.pending.len() >= PENDING_MAX {
                     return refuse(&asker, Refusal::overloaded());
                 }
-                place.insert(Session::Joining(Vec::new()));
+                self.joins += 1;
+                let number = self.joins;
+                place.insert(Session::Joining(number, Vec::new()));
                 let rooms = self.rooms.clone();
-                let joining = async move { Done::Joined(session, enter(&rooms, &asker, join).await) };
+                let joining =
+                    async move { Done::Joined { session, join: number, result: enter(&rooms, &asker, join).await } };
                 self.pending.push(joining.boxed());
             }
             (Some(Action::Leave(_)), Entry::Occupied(state)) => {
@@ -129,8 +146,8 @@ impl Stream {
             (Some(Action::Leave(_)), Entry::Vacant(_)) => {}
             (Some(_), Entry::Vacant(_)) => refuse(&asker, not_joined()),
             (Some(action), Entry::Occupied(mut state)) => match state.get_mut() {
-                Session::Joining(early) if early.len() < EARLY_ACTIONS_MAX => early.push((request, action)),
-                Session::Joining(_) => refuse(&asker, Refusal::overloaded()),
+                Session::Joining(_, early) if early.len() < EARLY_ACTIONS_MAX => early.push((request, action)),
+                Session::Joining(..) => refuse(&asker, Refusal::overloaded()),
                 Session::In(admitted) => {
                     if let Some(pending) = self.rooms.act(asker, admitted, action, self.pending.len()) {
                         self.pending.push(pending);
@@ -141,27 +158,29 @@ impl Stream {
     }
 
     fn done(&mut self, done: Done) {
-        let Done::Joined(session, result) = done else { return };
-        match (result, self.sessions.remove(&session)) {
-            (Ok(admitted), Some(Session::Joining(early))) => {
+        let Done::Joined { session, join, result } = done else { return };
+        let is_awaited = |state: &Session| matches!(state, Session::Joining(number, _) if *number == join);
+        let early = match self.sessions.entry(session) {
+            Entry::Occupied(state) if is_awaited(state.get()) => match state.remove() {
+                Session::Joining(_, early) => Some(early),
+                Session::In(_) => None,
+            },
+            _ => None,
+        };
+        match (result, early) {
+            (Ok(admitted), Some(early)) => {
                 self.sessions.insert(session, Session::In(admitted));
                 for (request, action) in early {
                     self.act(ConverseRequest { session, request, action: Some(action) });
                 }
             }
             // It left before it was in.
-            (Ok(admitted), other) => {
-                self.rooms.hub.leave(&self.link, session, &admitted);
-                if let Some(other) = other {
-                    self.sessions.insert(session, other);
-                }
-            }
-            (Err(_), Some(Session::Joining(early))) => {
-                for (request, _) in early {
+            (Ok(admitted), None) => self.rooms.hub.leave(&self.link, session, &admitted),
+            (Err(_), early) => {
+                for (request, _) in early.into_iter().flatten() {
                     refuse(&self.link.asker(session, request), not_joined());
                 }
             }
-            (Err(_), _) => {}
         }
     }
 }
@@ -220,10 +239,8 @@ impl Rooms {
             Action::Receipt(receipt) => {
                 let (rooms, admitted) = (self.clone(), admitted.clone());
                 let read = async move {
-                    match rooms.read(&admitted, receipt).await {
-                        Ok(Some(event)) => rooms.hub.tell(admitted.conversation.id, event, Some(&asker)),
-                        Ok(None) => asker.tell(Event::Accepted(Accepted {})),
-                        Err(refusal) => refuse(&asker, refusal),
+                    if let Err(refusal) = rooms.read_all(&admitted, receipt, &asker).await {
+                        refuse(&asker, refusal);
                     }
                     Done::Told
                 };
@@ -247,6 +264,9 @@ impl Rooms {
 
     /// A message that passed the rules.
     pub(crate) fn draft(&self, admitted: &Admitted, mut send: Send) -> Result<Draft, Refusal> {
+        if !self.hub.still_sits(admitted) {
+            return Err(Refusal::new(RefusalReason::NotAParticipant, "the user no longer sits in this conversation"));
+        }
         let conversation = &admitted.conversation;
         let role = std::mem::take(&mut send.role);
         let sender_role = rules::write_as(conversation, &admitted.user_id, admitted.role, &role)?;
@@ -263,11 +283,30 @@ impl Rooms {
         })
     }
 
-    /// Moves receipts; the event to tell, if anything moved.
-    pub(crate) async fn read(&self, admitted: &Admitted, receipt: Receipt) -> Result<Option<Event>, Refusal> {
+    /// Moves receipts part by part and tells each; the answer rides on the last.
+    async fn read_all(&self, admitted: &Admitted, receipt: Receipt, asker: &Asker) -> Result<(), Refusal> {
         let reading = rules::reading(receipt)?;
-        let changed = self.store.mark(admitted.conversation.id, &admitted.user_id, &reading).await??;
-        Ok((!changed.is_empty()).then(|| {
+        let mut after = 0;
+        loop {
+            let part = self.read(admitted, &reading, after).await?;
+            let asker = part.next.is_none().then_some(asker);
+            match (part.event, asker) {
+                (Some(event), asker) => self.hub.tell(admitted.conversation.id, event, asker),
+                (None, Some(asker)) => asker.tell(Event::Accepted(Accepted {})),
+                (None, None) => {}
+            }
+            match part.next {
+                Some(next) => after = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Moves a part of the receipts, of messages above `after`.
+    pub(crate) async fn read(&self, admitted: &Admitted, reading: &Reading, after: u64) -> Result<Read, Refusal> {
+        let changed = self.store.mark(admitted.conversation.id, &admitted.user_id, reading, after).await??;
+        let next = changed.last().filter(|_| changed.len() >= RECEIPT_MESSAGES_MAX).map(|last| last.seq);
+        let event = (!changed.is_empty()).then(|| {
             Event::Receipts(Receipts {
                 user_id: admitted.user_id.clone(),
                 role: admitted.role.as_str().to_owned(),
@@ -275,7 +314,8 @@ impl Rooms {
                 messages: changed.iter().map(convert::named).collect(),
                 at: Some(convert::timestamp(self.clock.now())),
             })
-        }))
+        });
+        Ok(Read { event, next })
     }
 }
 

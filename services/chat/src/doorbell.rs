@@ -33,8 +33,13 @@ pub(crate) fn ring(bus: &Bus, conversation_id: Uuid, event: &Event) {
 /// Hears the others from now on.
 pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Result<()> {
     let mut subscription = hub.bus().subscribe(SUBJECT).await?;
+    let stopping = lifecycle.clone();
     lifecycle.spawn_essential("chat doorbell", async move {
-        while let Some(heard) = subscription.next().await {
+        loop {
+            let heard = tokio::select! {
+                heard = subscription.next() => heard.ok_or("the bus is gone")?,
+                () = stopping.stopped() => return Ok::<_, &'static str>(()),
+            };
             match heard {
                 Heard::Missed => hub.look_again().await,
                 Heard::Payload(payload) => match Ring::decode(payload) {
@@ -48,7 +53,6 @@ pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Res
                 },
             }
         }
-        Err("the bus is gone")
     });
     Ok(())
 }

@@ -226,32 +226,60 @@ impl Hub {
         self.tell(conversation_id, Event::ConversationClosed(ConversationClosed {}), None);
     }
 
+    /// The user was erased and sits nowhere any more: nothing that its open sessions say is taken.
+    pub(crate) fn unseat(&self, user_id: &str) {
+        for shard in &self.shards {
+            for room in shard.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
+                if let Room::Open(room) = room
+                    && room.conversation.seats.iter().any(|seat| seat.user_id == user_id)
+                {
+                    room.unseat(user_id);
+                }
+            }
+        }
+    }
+
+    /// Whether somebody who entered may still act: a seat may have been erased since.
+    pub(crate) fn still_sits(&self, admitted: &Admitted) -> bool {
+        let id = admitted.conversation.id;
+        match self.shard(id).get(&id) {
+            Some(Room::Open(room)) if !Arc::ptr_eq(&room.conversation, &admitted.conversation) => {
+                rules::enter(&room.conversation, &admitted.user_id, admitted.role.as_str()).is_ok()
+            }
+            _ => true,
+        }
+    }
+
     fn place(self: &Arc<Self>, id: Uuid, message: WireMessage, asker: Option<&Asker>) {
         let mut rooms = self.shard(id);
-        let in_order = match rooms.get_mut(&id) {
-            Some(Room::Open(room)) if message.seq == room.told + 1 && room.head == room.told => {
-                room.told = message.seq;
-                room.head = message.seq;
-                room.tell_here(&Event::Message(message), asker);
-                return;
-            }
+        if let Some(Room::Open(room)) = rooms.get_mut(&id)
+            && message.seq == room.told + 1
+            && room.head == room.told
+        {
+            room.told = message.seq;
+            room.head = message.seq;
+            room.tell_here(&Event::Message(message), asker);
+            return;
+        }
+        self.raise(&mut rooms, id, message.seq);
+        drop(rooms);
+        if let Some(asker) = asker {
+            asker.tell(Event::Accepted(Accepted {}));
+        }
+    }
+
+    /// Messages up to `seq` are known to be stored: a room that was not told of them reads them.
+    fn raise(self: &Arc<Self>, rooms: &mut HashMap<Uuid, Room>, id: Uuid, seq: u64) {
+        match rooms.get_mut(&id) {
             Some(Room::Open(room)) => {
                 let was_closing = room.head > room.told;
-                room.head = room.head.max(message.seq);
+                room.head = room.head.max(seq);
                 if room.head > room.told && !was_closing {
                     tokio::spawn(self.clone().close_gap(room.conversation.clone()));
                 }
-                false
             }
-            Some(Room::Loading { head, .. }) => {
-                *head = (*head).max(message.seq);
-                false
-            }
-            None => false,
-        };
-        drop(rooms);
-        if let (false, Some(asker)) = (in_order, asker) {
-            asker.tell(Event::Accepted(Accepted {}));
+            Some(Room::Loading { head, .. }) => *head = (*head).max(seq),
+            None => {}
         }
     }
 
@@ -259,8 +287,8 @@ impl Hub {
     async fn close_gap(self: Arc<Self>, conversation: Arc<Conversation>) {
         let id = conversation.id;
         loop {
-            let seq = match self.shard(id).get(&id) {
-                Some(Room::Open(room)) if room.head > room.told => room.told,
+            let (seq, head) = match self.shard(id).get(&id) {
+                Some(Room::Open(room)) if room.head > room.told => (room.told, room.head),
                 _ => return,
             };
             let from = MessagesFrom { seq, skip: 0, newest_first: false };
@@ -275,8 +303,8 @@ impl Hub {
             let mut rooms = self.shard(id);
             let Some(Room::Open(room)) = rooms.get_mut(&id) else { return };
             if page.messages.is_empty() {
-                // What was announced has been erased since.
-                room.told = room.head;
+                // What was announced when this page was read has been erased since.
+                room.told = room.told.max(head);
             }
             for message in page.messages {
                 if message.seq > room.told {
@@ -296,13 +324,14 @@ impl Hub {
                 rooms.keys().copied().collect()
             };
             for id in ids {
-                let Ok(Some(conversation)) = self.store.conversation(id).await else { continue };
-                let mut rooms = self.shard(id);
-                let Some(Room::Open(room)) = rooms.get_mut(&id) else { continue };
-                let was_closing = room.head > room.told;
-                room.head = room.head.max(conversation.last_seq);
-                if room.head > room.told && !was_closing {
-                    tokio::spawn(self.clone().close_gap(room.conversation.clone()));
+                let conversation = loop {
+                    match self.store.conversation(id).await {
+                        Ok(found) => break found,
+                        Err(_) => tokio::time::sleep(switchboard_chassis::error::RETRY_AFTER).await,
+                    }
+                };
+                if let Some(conversation) = conversation {
+                    self.raise(&mut self.shard(id), id, conversation.last_seq);
                 }
             }
         }
@@ -314,14 +343,22 @@ impl OpenRoom {
     fn tell_here(&self, event: &Event, asker: Option<&Asker>) {
         let mut answered = false;
         for (link, sessions) in &self.links {
-            let answer = asker.filter(|asker| asker.link == *link).and_then(Asker::answer);
-            answered |= answer.is_some();
+            let is_here = |asker: &&Asker| asker.link == *link && sessions.contains(&asker.session);
+            let asker = asker.filter(is_here);
+            answered |= asker.is_some();
+            let answer = asker.and_then(Asker::answer);
             link.push(ConverseResponse { sessions: sessions.clone(), event: Some(event.clone()), answer });
         }
         // The asker may have left meanwhile.
         if let (false, Some(asker)) = (answered, asker) {
             asker.tell(Event::Accepted(Accepted {}));
         }
+    }
+
+    fn unseat(&mut self, user_id: &str) {
+        let mut conversation = (*self.conversation).clone();
+        conversation.seats.retain(|seat| seat.user_id != user_id);
+        self.conversation = Arc::new(conversation);
     }
 
     fn close(&mut self) {

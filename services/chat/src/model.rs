@@ -148,6 +148,20 @@ impl MessageName {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         name.parse().map(Self::Number).or_else(|_| Uuid::try_parse(name).map(Self::Id)).ok()
     }
+
+    pub(crate) fn id(&self) -> Option<Uuid> {
+        match self {
+            Self::Id(id) => Some(*id),
+            Self::Number(_) => None,
+        }
+    }
+
+    pub(crate) fn number(&self) -> Option<i64> {
+        match self {
+            Self::Id(_) => None,
+            Self::Number(number) => Some(*number),
+        }
+    }
 }
 
 /// A stored message by all of its names.

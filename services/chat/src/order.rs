@@ -86,9 +86,7 @@ pub(crate) fn place(
                 };
                 numbers.next += 1;
                 remember(&message, &mut by_client);
-                if draft.retry {
-                    by_id.insert(message.id, message.clone());
-                }
+                by_id.insert(message.id, message.clone());
                 Appended::Stored(message)
             }
         };
@@ -152,7 +150,7 @@ mod tests {
                 let known: Vec<Message> = archive
                     .iter()
                     .filter(|message| drafts.iter().any(|draft| {
-                        draft.retry && draft.id == message.id
+                        draft.id == message.id
                             || draft.client_message_id.is_some()
                                 && draft.client_message_id == message.client_message_id
                                 && draft.conversation_id == message.conversation_id
@@ -170,6 +168,7 @@ mod tests {
                             *head += 1;
                             prop_assert_eq!(message.seq, head.unsigned_abs());
                             prop_assert!(!archive.iter().any(|other| other.number == message.number));
+                            prop_assert!(!archive.iter().any(|other| other.id == message.id));
                             prop_assert!(!archive.iter().any(|other| other.client_message_id.is_some()
                                 && other.client_message_id == message.client_message_id
                                 && other.sender_id == message.sender_id

@@ -16,13 +16,15 @@ pub(crate) use lists::{ConversationKey, MessagesFrom, Summary};
 
 use crate::{
     model::{Conversation, Kind, MessageName, Named, Opening, Openness, Reading, Refusal, Seat, Which},
-    rules,
+    rules::{self, RECEIPT_MESSAGES_MAX},
 };
 use rows::{CONVERSATION_COLUMNS, ConversationRow, NamedRow, SeatRow};
 use switchboard_proto::chat::v1::RefusalReason;
 
 /// Tries of an opening that raced with others for the same number or people.
 const OPEN_TRIES_MAX: u32 = 16;
+/// Numbers that were minted elsewhere above this do not move ours, which stay exact in JavaScript.
+const COUNTED_NUMBERS_END: i64 = 1 << 52;
 
 pub(crate) struct Store {
     db: Db,
@@ -85,17 +87,27 @@ impl Store {
     async fn insert(&self, opening: &Opening, id: Uuid, people: Option<&String>, now: Micros) -> Result<bool> {
         Ok(on_pool!(&self.db.write, pool => {
             let mut tx = pool.begin().await?;
+            // The next number of this kind, above all that were minted elsewhere. Openings of a kind wait here for each
+            // other, so that none of them has to begin again.
+            let minted = opening.number.filter(|number| *number < COUNTED_NUMBERS_END);
+            let next: i64 = sqlx::query_scalar(
+                "UPDATE counters SET value = CASE WHEN $1 > value THEN $1 WHEN $2 THEN value ELSE value + 1 END
+                 WHERE name = $3 RETURNING value",
+            )
+            .bind(minted.unwrap_or(0))
+            .bind(opening.number.is_some())
+            .bind(format!("{}_NUMBER", opening.kind.as_str_name()))
+            .fetch_one(&mut *tx)
+            .await?;
             let done = sqlx::query(
                 "INSERT INTO conversations
                      (id, kind, number, people, subject, status, last_seq, erased, created_at, updated_at)
-                 VALUES ($1, $2,
-                     COALESCE($3, (SELECT COALESCE(MAX(number), 0) + 1 FROM conversations WHERE kind = $2)),
-                     $4, $5, $6, 0, 0, $7, $7)
+                 VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7, $7)
                  ON CONFLICT DO NOTHING",
             )
             .bind(id)
             .bind(i32::from(opening.kind))
-            .bind(opening.number)
+            .bind(opening.number.unwrap_or(next))
             .bind(people)
             .bind(&opening.subject)
             .bind(i32::from(Openness::Open))
@@ -177,12 +189,14 @@ impl Store {
         Ok(seats)
     }
 
-    /// Moves receipts of messages that others than `reader` wrote forward; says which changed, in order.
+    /// Moves receipts of messages that others than `reader` wrote forward, of at most [`RECEIPT_MESSAGES_MAX`] above
+    /// `after`; says which changed, in order.
     pub(crate) async fn mark(
         &self,
         conversation_id: Uuid,
         reader: &str,
         reading: &Reading,
+        after: u64,
     ) -> Result<Result<Vec<Named>, Refusal>> {
         let names = match &reading.which {
             Which::These(names) => names.as_slice(),
@@ -191,7 +205,7 @@ impl Store {
         };
         let found = self.find(conversation_id, names).await?;
         let is_strict = reading.strict || matches!(reading.which, Which::UpTo(_));
-        if is_strict && found.len() < names.len() {
+        if is_strict && names.iter().any(|name| !found.iter().any(|row| row.is(name))) {
             return Ok(Err(Refusal::no_message()));
         }
         if reading.strict && found.iter().any(|row| row.sender_id == reader) {
@@ -205,9 +219,11 @@ impl Store {
             let mut query = QueryBuilder::new("UPDATE messages SET status = ");
             query.push_bind(status);
             query.push(" WHERE conversation_id = ").push_bind(conversation_id);
+            query.push(" AND seq IN (SELECT seq FROM messages WHERE conversation_id = ").push_bind(conversation_id);
             // The literal lets the index of unread messages serve.
             query.push(" AND status < 3 AND status < ").push_bind(status);
             query.push(" AND sender_id <> ").push_bind(reader);
+            query.push(" AND seq > ").push_bind(rows::bigint(after));
             match &reading.which {
                 Which::All => {}
                 Which::UpTo(_) => {
@@ -222,6 +238,7 @@ impl Store {
                     query.push(")");
                 }
             }
+            query.push(format!(" ORDER BY seq LIMIT {RECEIPT_MESSAGES_MAX}) AND status < ")).push_bind(status);
             query.push(" RETURNING id, number, seq, sender_id");
             query.build_query_as().persistent(false).fetch_all(pool).await?
         });
@@ -241,13 +258,20 @@ impl Store {
         }
         Ok(on_pool!(&self.db.read, pool => {
             let mut query = QueryBuilder::new("SELECT id, number, seq, sender_id FROM messages WHERE conversation_id = ");
-            query.push_bind(conversation_id).push(" AND (");
-            let mut list = query.separated(" OR ");
-            for name in names {
-                match name {
-                    MessageName::Id(id) => list.push("id = ").push_bind_unseparated(*id),
-                    MessageName::Number(number) => list.push("number = ").push_bind_unseparated(*number),
-                };
+            query.push_bind(conversation_id).push(" AND (1 = 0");
+            let mut ids = names.iter().filter_map(MessageName::id).peekable();
+            if ids.peek().is_some() {
+                query.push(" OR id IN (");
+                let mut list = query.separated(", ");
+                ids.for_each(|id| _ = list.push_bind(id));
+                query.push(")");
+            }
+            let mut numbers = names.iter().filter_map(MessageName::number).peekable();
+            if numbers.peek().is_some() {
+                query.push(" OR number IN (");
+                let mut list = query.separated(", ");
+                numbers.for_each(|number| _ = list.push_bind(number));
+                query.push(")");
             }
             query.push(")");
             query.build_query_as().persistent(false).fetch_all(pool).await?

@@ -2,9 +2,9 @@
 //!
 //! Under light load a message waits for nobody; under heavy load many share one commit.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use switchboard_chassis::{Clock, Lifecycle};
+use switchboard_chassis::{Clock, Error, Kind, Lifecycle};
 use switchboard_proto::chat::v1::{ConverseResponse, Message as WireMessage, converse_response::Event};
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +21,9 @@ use crate::{
 const WAITING_DRAFTS_MAX: usize = 8192;
 /// Messages in one transaction.
 const BATCH_DRAFTS_MAX: usize = 512;
+/// Tries of a batch while the database does not answer.
+const TRIES_MAX: u32 = 4;
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Who wants to know what became of a draft.
 pub(crate) enum Sender {
@@ -60,7 +63,7 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &
                 () = stopping.stopped() => break,
             }
             let (drafts, senders): (Vec<Draft>, Vec<Sender>) = batch.drain(..).unzip();
-            match store.append(&drafts, clock.now(), &mut numbers).await {
+            match append(&store, &drafts, &clock, &mut numbers).await {
                 Ok(appended) => {
                     for (appended, sender) in appended.into_iter().zip(senders) {
                         tell(&hub, appended, sender);
@@ -79,7 +82,28 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &
     Writer { waiting }
 }
 
+/// Stores a batch, trying again when the database does not answer: an answer that was lost on its way may have been a
+/// yes, and then the second try finds what the first one stored.
+async fn append(store: &Store, drafts: &[Draft], clock: &Clock, numbers: &mut Numbers) -> Result<Vec<Appended>, Error> {
+    let mut ids_may_be_taken = false;
+    let mut tries = 1;
+    loop {
+        match store.append(drafts, clock.now(), numbers, ids_may_be_taken).await {
+            Err(error) if error.kind == Kind::Unavailable && tries < TRIES_MAX => {
+                tokio::time::sleep(TRY_AGAIN_AFTER * tries).await;
+                ids_may_be_taken = true;
+                tries += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
 fn tell(hub: &Arc<Hub>, appended: Appended, sender: Sender) {
+    if let Appended::Repeat(message) = &appended {
+        // Whoever stored it may not have come to tell it. Those who were told pass over it.
+        hub.stored(message.conversation_id, convert::message(message.clone()), None);
+    }
     match (appended, sender) {
         (Appended::Stored(message), sender) => {
             let conversation_id = message.conversation_id;

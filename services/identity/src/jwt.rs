@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use switchboard_chassis::{Error, Kind, Micros, Secret};
 use switchboard_proto::identity::v1::User;
 
@@ -63,17 +63,17 @@ impl Verifier {
         if raw.nbf.is_some_and(|not_before| not_before > now_s.saturating_add(self.leeway_s)) {
             return Err(invalid("the token is not yet good"));
         }
-        let id = raw.user_id.or(raw.sub).filter(|id| !id.trim().is_empty());
-        let id = id.ok_or_else(|| invalid("the token names no user"))?;
-        let roles = raw.roles.into_iter().chain(raw.role).collect();
+        let id = raw.user_id.as_ref().or(raw.sub.as_ref()).filter(|id| !id.trim().is_empty());
+        let id = id.ok_or_else(|| invalid("the token names no user"))?.clone();
+        let text = |name: &str| raw.text(name).unwrap_or_default().to_owned();
         Ok(Claims {
             user: User {
                 id,
-                username: raw.username,
-                full_name: raw.full_name.or(raw.name).unwrap_or_default(),
-                email: raw.email,
-                profiles: raw.profiles,
-                roles,
+                username: text("username"),
+                full_name: raw.text("full_name").or(raw.text("name")).unwrap_or_default().to_owned(),
+                email: text("email"),
+                profiles: raw.profiles(),
+                roles: raw.roles(),
                 ..User::default()
             },
             expires_at: expires.saturating_add(self.leeway_s).saturating_mul(MICROS),
@@ -133,18 +133,25 @@ struct Raw {
     iat: Option<i64>,
     #[serde(default, deserialize_with = "seconds")]
     nbf: Option<i64>,
-    #[serde(default)]
-    role: Option<String>,
-    #[serde(default)]
-    roles: Vec<String>,
-    name: Option<String>,
-    full_name: Option<String>,
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    email: String,
-    #[serde(default)]
-    profiles: HashMap<String, String>,
+    /// What describes the user; other systems have other things under these names, which then say nothing.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+impl Raw {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.rest.get(name)?.as_str()
+    }
+
+    fn roles(&self) -> Vec<String> {
+        let several = self.rest.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        several.chain(self.text("role")).map(str::to_owned).collect()
+    }
+
+    fn profiles(&self) -> HashMap<String, String> {
+        let profiles = self.rest.get("profiles").and_then(Value::as_object).into_iter().flatten();
+        profiles.filter_map(|(role, id)| Some((role.clone(), id.as_str()?.to_owned()))).collect()
+    }
 }
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -233,6 +240,15 @@ mod tests {
         ] {
             assert_eq!(verify(&claims).map(|claims| claims.user.id), Ok(id.to_owned()));
         }
+    }
+
+    #[test]
+    fn claims_of_other_shapes_say_nothing() {
+        let claims = json!({"user_id": 1, "exp": NOW + 9, "email": null, "roles": null, "role": "client", "username": 5,
+            "profiles": {"patient": 7, "professional": "d"}, "name": "Ada", "full_name": ["x"]});
+        let user = verify(&claims).expect("good").user;
+        assert_eq!((user.full_name.as_str(), user.roles), ("Ada", vec!["client".to_owned()]));
+        assert_eq!(user.profiles.len(), 1);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::{
 /// Message numbers that one instance takes at a time (hi/lo). What is left of a block when the instance ends is never
 /// used.
 const NUMBER_BLOCK: i64 = 1024;
+/// Drafts looked up in one statement: SQLite refuses expressions of more than 1,000 levels, and each draft is two.
+const LOOK_UP_DRAFTS: usize = 200;
 
 impl Store {
     /// Stores drafts in their order in one transaction and says what became of each.
@@ -23,13 +25,22 @@ impl Store {
     /// Conversations are locked in the order of their ids, so that instances that share a database cannot wait for
     /// each other in a circle.
     ///
+    /// With `ids_may_be_taken`, every id is looked up first; else only those of drafts that say so.
+    ///
     /// # Errors
-    /// Nothing was stored.
-    pub(crate) async fn append(&self, drafts: &[Draft], now: Micros, numbers: &mut Numbers) -> Result<Vec<Appended>> {
+    /// Nothing was stored; or, when the database did not answer, perhaps everything was.
+    pub(crate) async fn append(
+        &self,
+        drafts: &[Draft],
+        now: Micros,
+        numbers: &mut Numbers,
+        ids_may_be_taken: bool,
+    ) -> Result<Vec<Appended>> {
         self.reserve(numbers, drafts.len()).await?;
-        match self.append_once(drafts, now, numbers, false).await {
+        match self.append_once(drafts, now, numbers, ids_may_be_taken).await {
             // An id that a caller chose is taken: look at all of them.
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() && !ids_may_be_taken => {
+                self.reserve(numbers, drafts.len()).await?;
                 Ok(self.append_once(drafts, now, numbers, true).await?)
             }
             other => Ok(other?),
@@ -76,10 +87,13 @@ impl Store {
             let heads: Vec<(Uuid, i64, i32)> = query.build_query_as().persistent(false).fetch_all(&mut *tx).await?;
 
             let mut known = Vec::new();
-            if drafts.iter().any(|draft| draft.client_message_id.is_some() || draft.retry || ids_may_be_taken) {
+            let is_looked_up =
+                |draft: &&Draft| draft.client_message_id.is_some() || draft.retry || ids_may_be_taken;
+            let looked_up: Vec<&Draft> = drafts.iter().filter(is_looked_up).collect();
+            for looked_up in looked_up.chunks(LOOK_UP_DRAFTS) {
                 let mut query = QueryBuilder::new(format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE "));
                 let mut list = query.separated(" OR ");
-                for draft in drafts {
+                for draft in looked_up {
                     if let Some(client_message_id) = &draft.client_message_id {
                         list.push("(conversation_id = ")
                             .push_bind_unseparated(draft.conversation_id)

@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use switchboard_chassis::Micros;
 use uuid::Uuid;
 
-use crate::model::{Body, Conversation, Kind, Message, MessageType, Named, Openness, Role, Seat, Status};
+use crate::model::{Body, Conversation, Kind, Message, MessageName, MessageType, Named, Openness, Role, Seat, Status};
 
 pub(super) const CONVERSATION_COLUMNS: &str =
     "id, number, kind, subject, status, last_seq, erased, created_at, updated_at";
@@ -108,6 +108,13 @@ pub(super) struct NamedRow {
 }
 
 impl NamedRow {
+    pub(super) fn is(&self, name: &MessageName) -> bool {
+        match name {
+            MessageName::Id(id) => self.id == *id,
+            MessageName::Number(number) => self.number == *number,
+        }
+    }
+
     pub(super) fn named(self) -> Named {
         Named { id: self.id, number: self.number, seq: self.seq.unsigned_abs() }
     }
