@@ -4,6 +4,7 @@
 //! goodbye; `upgrade` makes the socket; `session` is the one loop of every socket; `dialect` translates; `link` carries
 //! all sessions on one gRPC stream to the chat service; `rest` answers the documented REST.
 
+mod closing;
 mod dialect;
 pub mod goodbye;
 mod handshake;

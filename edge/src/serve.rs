@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use warp::{Filter, reply::Reply as _, reply::Response};
 
 use crate::{
-    Edge, Refusal, handshake, playground, rest,
+    Edge, Refusal, closing, handshake, playground, rest,
     routes::{self, Route, Target},
     session::{self, Heartbeat},
     upgrade,
@@ -142,7 +142,7 @@ async fn visit(
         Err(turned) => {
             edge.lifecycle.spawn(async move {
                 if let Some(socket) = upgrade::socket(on_upgrade).await {
-                    session::say_goodbye(socket, turned.last_words, turned.goodbye).await;
+                    closing::say_goodbye(socket, turned.last_words, turned.goodbye).await;
                 }
             });
         }

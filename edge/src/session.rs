@@ -9,17 +9,18 @@ use switchboard_proto::chat::v1::{
     chat_service_client::ChatServiceClient, converse_request::Action, converse_response::Event,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite},
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{self, Message, Utf8Bytes, protocol::CloseFrame},
+    tungstenite::{self, Message, Utf8Bytes},
 };
 use tonic::Status;
 
 use crate::{
+    closing,
     dialect::{Decoded, Dialect, Viewer},
     goodbye::{self, Goodbye},
     link::{Delivery, SessionHandle, Told},
@@ -34,10 +35,6 @@ const BURST_EVENTS_MAX: usize = 64;
 const PAGE_MESSAGES: i32 = 100;
 /// How long a socket may refuse to take what is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is read of a client after the end, at most.
-const LINGER_BYTES_MAX: u64 = 1 << 20;
-/// How long a client has to answer our close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Before a session that could not join again tries once more; more or less, so that not all come at once.
 const JOIN_RETRY: Duration = Duration::from_secs(1);
 /// Before the past is asked for again when the service did not answer.
@@ -133,40 +130,9 @@ where
     let Session { socket, handle, .. } = session;
     drop((handle, inbox));
     match end {
-        End::Gone => hang_up(socket).await,
-        End::Goodbye(goodbye) => say_goodbye(socket, None, goodbye).await,
+        End::Gone => closing::hang_up(socket).await,
+        End::Goodbye(goodbye) => closing::say_goodbye(socket, None, goodbye).await,
     }
-}
-
-/// Closes a socket with a code that arrives: the client's answer is awaited before the connection goes.
-pub(crate) async fn say_goodbye<S>(mut socket: WebSocketStream<S>, last_words: Option<Utf8Bytes>, goodbye: Goodbye)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let close = CloseFrame { code: goodbye.code.into(), reason: goodbye.reason.into() };
-    let closing = async {
-        if let Some(words) = last_words {
-            socket.feed(Message::Text(words)).await?;
-        }
-        socket.send(Message::Close(Some(close))).await
-    };
-    // Whoever does not take it in time does not get it.
-    if let Ok(Ok(())) = timeout(CLOSE_TIMEOUT, closing).await {
-        hang_up(socket).await;
-    }
-}
-
-/// Lets a closing handshake finish. What the client still sends is read to its end: a connection that is closed with
-/// unread bytes is reset, and a reset may overtake our close frame.
-async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
-    let finishing = async {
-        while let Some(Ok(_)) = socket.next().await {}
-        let stream = socket.get_mut();
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await
-    };
-    // Whoever takes longer is cut off.
-    let _ = timeout(CLOSE_TIMEOUT, finishing).await;
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -400,7 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(Ok(Message::Binary(_))) => Some(self.dialect.binary()),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
-            Some(Err(error)) => return Err(blame(&error)),
+            Some(Err(error)) => return Err(closing::blame(&error).map_or(End::Gone, End::Goodbye)),
         };
         match reply {
             Some(reply) => {
@@ -459,17 +425,6 @@ async fn written(write: impl Future<Output = Result<(), tungstenite::Error>>) ->
 /// Whether an action sent a message of another id.
 fn is_other_send(action: &Action, id: &str) -> bool {
     matches!(action, Action::Send(send) if send.id != id)
-}
-
-/// What a client is told that broke the rules of WebSocket, or ours.
-fn blame(error: &tungstenite::Error) -> End {
-    match error {
-        tungstenite::Error::Capacity(_) => End::Goodbye(goodbye::TOO_BIG),
-        tungstenite::Error::Utf8(_) => End::Goodbye(goodbye::NOT_UTF8),
-        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
-        tungstenite::Error::Protocol(_) => End::Goodbye(goodbye::PROTOCOL_ERROR),
-        _ => End::Gone,
-    }
 }
 
 fn is_transient(status: &Status) -> bool {

@@ -127,3 +127,19 @@ async fn the_demonstration_works_as_printed() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// The demonstration's page in a real browser, and somebody with a Python client on the other side.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_in_a_browser() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (edge, grpc) = (process::free_address()?, process::free_address()?);
+    let settings = [
+        ("SWITCHBOARD_DATA_DIR", directory.path().join("data").display().to_string()),
+        ("SWITCHBOARD_EDGE__LISTEN", edge.to_string()),
+        ("SWITCHBOARD_GRPC__LISTEN", grpc.to_string()),
+    ];
+    let (_server, _) = Process::start_reading(&["demo"], &settings, "Stop with Ctrl-C")?;
+    let said = process::script("node", "page.mjs", &[&format!("http://{edge}/")]).await?;
+    assert_eq!(said.lines().last(), Some("ok"), "{said}");
+    Ok(())
+}
