@@ -1,16 +1,23 @@
 //! The documented JSON protocols: pure translations between a client's frames and what the chat service does.
 //!
-//! A dialect knows no socket, no clock and no service. What it says of an event depends on the event and on a small
-//! number, the *view*, alone: so one encoding serves every socket with the same view.
+//! A dialect knows no socket, no clock and no service. What it says of an event depends on the event, on the person
+//! whose doing it was, and on a small number, the *view*, alone: so one encoding serves every socket with the same view.
 
 pub(crate) mod clinic;
+mod consultation;
 pub(crate) mod frame;
+pub(crate) mod mentoring;
+pub(crate) mod mobile;
 mod therapy;
 
 use prost_types::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use switchboard_chassis::clock;
-use switchboard_proto::chat::v1::{ConversationKind, Refused, converse_request::Action, converse_response::Event};
+use switchboard_proto::{
+    chat::v1::{Conversation, ConversationKind, Refused, converse_request::Action, converse_response::Event},
+    identity::v1::User,
+};
 use time::OffsetDateTime;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -24,6 +31,8 @@ pub(crate) const VIEWS: usize = 2;
 pub(crate) struct Viewer {
     /// The user, or the device.
     pub(crate) user_id: String,
+    /// In which role this viewer entered.
+    pub(crate) role: String,
     /// Whether the user is both a patient and a professional.
     pub(crate) has_both_profiles: bool,
 }
@@ -54,14 +63,26 @@ pub(crate) struct Ends {
 pub(crate) trait Dialect: Send + Sync {
     /// Its close codes.
     fn ends(&self) -> Ends;
+    /// What is asked of the service for somebody who just entered.
+    fn on_join(&self) -> Option<Action> {
+        None
+    }
+    /// What is said first to somebody who entered, at the time `now`.
+    fn greeting(&self, _conversation: &Conversation, _viewer: &Viewer, _now: &str) -> Option<Utf8Bytes> {
+        None
+    }
     /// Reads a text frame.
     fn decode(&self, text: &str, viewer: &Viewer) -> Decoded;
     /// What a binary frame is told.
     fn binary(&self) -> Utf8Bytes;
     /// Which of its [`VIEWS`] a viewer has of an event; `None` when this viewer is not told.
     fn view(&self, event: &Event, viewer: &Viewer) -> Option<usize>;
-    /// An event in a view.
-    fn encode(&self, event: &Event, view: usize) -> Utf8Bytes;
+    /// The user whom the encoding of an event describes, if it describes one.
+    fn person<'a>(&self, _event: &'a Event) -> Option<&'a str> {
+        None
+    }
+    /// An event in a view; `person` is the one that [`Dialect::person`] asked for, else empty.
+    fn encode(&self, event: &Event, view: usize, person: &User) -> Utf8Bytes;
     /// What a client is told whose action was refused.
     fn refused(&self, refused: &Refused, action: Option<&Action>) -> Utf8Bytes;
     /// What a client is told who asked for what came after an unknown message.
@@ -77,11 +98,58 @@ pub(crate) static THERAPY: &dyn Dialect = &therapy::Therapy;
 /// clinic.md.
 pub(crate) static CLINIC: &dyn Dialect = &clinic::Clinic;
 
+/// mobile.md.
+pub(crate) static MOBILE: &dyn Dialect = &mobile::Mobile;
+/// mentoring.md.
+pub(crate) static MENTORING: &dyn Dialect = &mentoring::Mentoring;
+/// consultation.md, chat.
+pub(crate) static CONSULTATION: &dyn Dialect = &consultation::Consultation;
+
+/// The dialect of a kind of conversation.
+pub(crate) fn of_kind(kind: ConversationKind) -> Option<&'static dyn Dialect> {
+    match kind {
+        ConversationKind::Therapy => Some(THERAPY),
+        ConversationKind::Clinic => Some(CLINIC),
+        ConversationKind::Mobile => Some(MOBILE),
+        ConversationKind::Mentoring => Some(MENTORING),
+        ConversationKind::Consultation => Some(CONSULTATION),
+        ConversationKind::Unspecified => None,
+    }
+}
+
 /// The dialect of a conversation that is dialled by its UUID.
 pub(crate) fn of_uuid(kind: ConversationKind) -> Option<&'static dyn Dialect> {
     match kind {
         ConversationKind::Clinic => Some(CLINIC),
+        ConversationKind::Consultation => Some(CONSULTATION),
         _ => None,
+    }
+}
+
+/// `{"type": "error", "message": ...}`
+fn typed_error(message: &str) -> Utf8Bytes {
+    #[derive(Serialize)]
+    struct Out<'a> {
+        r#type: &'static str,
+        message: &'a str,
+    }
+    json(&Out { r#type: "error", message })
+}
+
+/// `{"error": ...}`
+fn plain_error(error: &str) -> Utf8Bytes {
+    #[derive(Serialize)]
+    struct Out<'a> {
+        error: &'a str,
+    }
+    json(&Out { error })
+}
+
+/// An id as clients that have numbers read it: a number if it is one, else a string.
+pub(crate) fn id_value(id: &str) -> Value {
+    match id.parse::<i64>() {
+        Ok(number) if number.to_string() == id => Value::from(number),
+        _ => Value::from(id),
     }
 }
 
@@ -122,7 +190,7 @@ const JWT_ENDS: Ends =
 pub(crate) mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
-    use switchboard_proto::chat::v1::Message;
+    use switchboard_proto::chat::v1::{Message, MessageStatus};
 
     use super::*;
 
@@ -132,15 +200,20 @@ pub(crate) mod tests {
             .split("```json\n")
             .skip(1)
             .map(|rest| {
+                // Fences inside a list are indented.
                 let fence = rest.split("```").next().unwrap_or_default();
                 let without_comments: String = fence
                     .lines()
-                    .map(|line| line.split("  //").next().unwrap_or_default())
+                    .map(|line| line.split(" //").next().unwrap_or_default())
                     .collect::<Vec<_>>()
                     .join("\n");
                 serde_json::from_str(&without_comments).unwrap_or_else(|error| panic!("{error} in {fence}"))
             })
             .collect()
+    }
+
+    pub(crate) fn timestamp(seconds: i64) -> Option<Timestamp> {
+        Some(Timestamp { seconds, nanos: 0 })
     }
 
     pub(crate) fn value(json: &Utf8Bytes) -> Value {
@@ -175,7 +248,21 @@ pub(crate) mod tests {
             any::<i64>().prop_map(Value::from),
             any::<f64>().prop_map(Value::from),
             any::<String>().prop_map(Value::from),
-            Just(Value::from("patient")),
+            prop::sample::select(vec![
+                "patient",
+                "chat_message",
+                "typing",
+                "typing_indicator",
+                "read_receipt",
+                "message_status",
+                "mark_read",
+                "read",
+                "delivered",
+                "image",
+                "https://example.com/a",
+                "101",
+            ])
+            .prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 32, 4, |inner| {
             prop_oneof![
@@ -187,6 +274,13 @@ pub(crate) mod tests {
                         Just("role".to_owned()),
                         Just("type".to_owned()),
                         Just("client_message_id".to_owned()),
+                        Just("is_typing".to_owned()),
+                        Just("message_id".to_owned()),
+                        Just("message_ids".to_owned()),
+                        Just("status".to_owned()),
+                        Just("media_url".to_owned()),
+                        Just("message_type".to_owned()),
+                        Just("metadata".to_owned()),
                         any::<String>()
                     ],
                     inner,
@@ -203,11 +297,14 @@ pub(crate) mod tests {
             text in prop_oneof![any::<String>(), any_json().prop_map(|json| json.to_string())],
             has_both_profiles: bool,
         ) {
-            let viewer = Viewer { user_id: "1".to_owned(), has_both_profiles };
-            for dialect in [THERAPY, CLINIC] {
+            let viewer = Viewer { user_id: "1".to_owned(), has_both_profiles, ..Viewer::default() };
+            for dialect in [THERAPY, CLINIC, MOBILE, MENTORING, CONSULTATION] {
                 match dialect.decode(&text, &viewer) {
-                    Decoded::Act(Action::Send(send)) => prop_assert!(!send.content.trim().is_empty()),
-                    Decoded::Act(other) => prop_assert!(false, "{:?}", other),
+                    Decoded::Act(Action::Send(send)) => {
+                        prop_assert!(!send.content.trim().is_empty() || !send.media_url.is_empty());
+                    }
+                    Decoded::Act(Action::Receipt(receipt)) => prop_assert!(receipt.status() != MessageStatus::Unspecified),
+                    Decoded::Act(action) => prop_assert!(matches!(action, Action::Typing(_)), "{:?}", action),
                     Decoded::Reply(reply) => prop_assert!(value(&reply).is_object()),
                     Decoded::Ignore => {
                         let blank = value(&text.as_str().into())["message"].as_str().map(str::trim) == Some("");
@@ -220,8 +317,13 @@ pub(crate) mod tests {
         #[test]
         fn whatever_was_said_is_told_as_it_was_said(content in any::<String>()) {
             let event = message(&content, "1", "patient", (1_705_314_600, 0));
-            prop_assert_eq!(&value(&THERAPY.encode(&event, 0))["message"], &Value::from(content.as_str()));
-            prop_assert_eq!(&value(&CLINIC.encode(&event, 0))["message"]["content"], &Value::from(content));
+            let told = |dialect: &dyn Dialect| value(&dialect.encode(&event, 0, &User::default()));
+            let content = Value::from(content);
+            prop_assert_eq!(&told(THERAPY)["message"], &content);
+            prop_assert_eq!(&told(CLINIC)["message"]["content"], &content);
+            prop_assert_eq!(&told(MOBILE)["message"]["content"], &content);
+            prop_assert_eq!(&told(MENTORING)["message"]["content"], &content);
+            prop_assert_eq!(&told(CONSULTATION)["data"]["content"], &content);
         }
     }
 }

@@ -38,6 +38,15 @@ pub const MALFORMED: Goodbye = goodbye(4000, "customer_id and therapist_id are r
 pub const UNAUTHENTICATED: Goodbye = goodbye(4001, "not authenticated", NewCredential, StatusCode::UNAUTHORIZED);
 /// therapy, clinic, mentoring, consultation: not yours.
 pub const FORBIDDEN: Goodbye = goodbye(4003, "not authorized for this conversation", No, StatusCode::FORBIDDEN);
+/// mobile: the device_id is missing or blank.
+pub const MOBILE_DEVICE_MISSING: Goodbye = goodbye(4001, "device_id is required", No, StatusCode::BAD_REQUEST);
+/// mobile: the device is not registered or not active; or staff's credential is not good.
+pub const MOBILE_DEVICE_INVALID: Goodbye =
+    goodbye(4002, "invalid or inactive device_id", NewCredential, StatusCode::UNAUTHORIZED);
+/// mobile: there is no such conversation.
+pub const MOBILE_NOT_FOUND: Goodbye = goodbye(4003, "conversation not found", No, StatusCode::NOT_FOUND);
+/// mobile: the conversation is another device's.
+pub const MOBILE_FORBIDDEN: Goodbye = goodbye(4004, "not authorized for this conversation", No, StatusCode::FORBIDDEN);
 /// clinic, mentoring, consultation: there is no such conversation.
 pub const NOT_FOUND: Goodbye = goodbye(4004, "conversation not found", No, StatusCode::NOT_FOUND);
 /// The client reads too slowly: what waited for it was dropped, and can be had with `?after=`.
@@ -58,11 +67,15 @@ pub const RESTARTING: Goodbye = goodbye(1012, "restarting, come back", Yes, Stat
 pub const OVERLOADED: Goodbye = goodbye(1013, "try again later", Yes, StatusCode::SERVICE_UNAVAILABLE);
 
 /// All of them.
-pub const ALL: [Goodbye; 12] = [
+pub const ALL: [Goodbye; 16] = [
     MALFORMED,
     UNAUTHENTICATED,
     FORBIDDEN,
     NOT_FOUND,
+    MOBILE_DEVICE_MISSING,
+    MOBILE_DEVICE_INVALID,
+    MOBILE_NOT_FOUND,
+    MOBILE_FORBIDDEN,
     TOO_SLOW,
     IDLE,
     PROTOCOL_ERROR,
@@ -80,7 +93,8 @@ mod tests {
     #[test]
     fn codes_differ_and_may_be_sent() {
         for (index, goodbye) in ALL.iter().enumerate() {
-            assert!(ALL[index + 1..].iter().all(|other| other.code != goodbye.code), "{goodbye:?}");
+            // mobile has the codes 4001 to 4004 for other reasons than the other protocols.
+            assert!(ALL[index + 1..].iter().all(|other| (other.code, other.reason) != (goodbye.code, goodbye.reason)));
             assert!(matches!(goodbye.code, 1001 | 1002 | 1007 | 1009 | 1011..=1013 | 4000..=4999), "{goodbye:?}");
             assert!(goodbye.reason.len() <= 123);
         }

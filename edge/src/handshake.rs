@@ -2,13 +2,14 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL},
+    header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL},
 };
 use switchboard_chassis::clock;
 use switchboard_proto::{
     chat::v1::{
-        ConversationKind, Join, Joined, OpenConversationRequest, Participant, RefusalReason, converse_request::Action,
-        converse_response::Event, join,
+        Conversation, ConversationKind, ConversationNumber, GetConversationRequest, Join, Joined,
+        OpenConversationRequest, Participant, RefusalReason, converse_request::Action, converse_response::Event,
+        get_conversation_request, join,
     },
     identity::v1::{
         AuthenticateRequest, BatchGetUsersRequest, Principal, User, authenticate_request::Credential,
@@ -21,7 +22,7 @@ use tonic::{Code, Status};
 
 use crate::{
     Edge,
-    dialect::{self, Dialect, Viewer},
+    dialect::{self, Dialect, Ends, Viewer},
     goodbye::{self, Goodbye},
     link::Delivery,
     routes::Target,
@@ -39,11 +40,19 @@ pub(crate) struct Turned {
     pub(crate) goodbye: Goodbye,
     /// What is said before it.
     pub(crate) last_words: Option<Utf8Bytes>,
+    /// A page of a foreign origin, which gets no socket at all.
+    pub(crate) is_foreign: bool,
+}
+
+impl Turned {
+    fn by_origin() -> Self {
+        Self { is_foreign: true, ..goodbye::FORBIDDEN.into() }
+    }
 }
 
 impl From<Goodbye> for Turned {
     fn from(goodbye: Goodbye) -> Self {
-        Self { goodbye, last_words: None }
+        Self { goodbye, last_words: None, is_foreign: false }
     }
 }
 
@@ -81,53 +90,154 @@ pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
     form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
+/// The value of the cookie `sessionid`.
+pub(crate) fn session_cookie(headers: &HeaderMap) -> Option<String> {
+    let cookies =
+        headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+    cookies
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .find(|(name, _)| *name == "sessionid")
+        .map(|(_, value)| value.to_owned())
+}
+
+/// Whether a page of this origin may use a session cookie: the server's own host, and those that are configured.
+pub(crate) fn is_allowed_origin(origin: &str, headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some((scheme, host)) = origin.split_once("://") else { return false };
+    let own = headers.get(HOST).and_then(|host| host.to_str().ok());
+    own.is_some_and(|own| own.eq_ignore_ascii_case(host))
+        || allowed.iter().filter_map(|allowed| allowed.split_once("://")).any(|(allowed_scheme, allowed_host)| {
+            let host = host.to_ascii_lowercase();
+            allowed_scheme == scheme
+                && match allowed_host.strip_prefix('*') {
+                    Some(below) => host.len() > below.len() && host.ends_with(below),
+                    None => host == allowed_host,
+                }
+        })
+}
+
+/// Who came, and until when.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    pub(crate) user: User,
+    pub(crate) expires_at: Option<Instant>,
+}
+
+impl Visitor {
+    fn is(&self, role: &str) -> bool {
+        has_role(&self.user, role)
+    }
+}
+
+/// What a visitor brings.
+pub(crate) struct Visit<'a> {
+    pub(crate) query: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) token: Option<&'a str>,
+}
+
 impl Edge {
     /// Lets a visitor in.
-    pub(crate) async fn admit(&self, target: &Target, query: &str, token: Option<&str>) -> Result<Admission, Turned> {
+    pub(crate) async fn admit(&self, target: &Target, visit: &Visit<'_>) -> Result<Admission, Turned> {
         if self.lifecycle.is_draining() {
             return Err(goodbye::RESTARTING.into());
         }
-        let (user, expires_at) = self.authenticate(token).await?;
-        let after = parameter(query, "after").filter(|after| !after.is_empty());
-        let mut admission = match target {
-            Target::Incomplete => return Err(goodbye::MALFORMED.into()),
-            Target::Therapy { customer_id, therapist_id } => {
-                self.admit_to_therapy(&user, customer_id, therapist_id).await?
+        let (admission, expires_at) = match target {
+            Target::Mobile(number) => self.admit_to_mobile(visit, number).await?,
+            Target::MyConversation | Target::Mentoring(_) => {
+                let visitor = self.by_cookie(visit.headers).await?.ok_or(goodbye::UNAUTHENTICATED)?;
+                let admission = match target {
+                    Target::Mentoring(number) => self.admit_to_mentoring(&visitor, number).await?,
+                    _ => self.admit_to_my_conversation(&visitor).await?,
+                };
+                (admission, visitor.expires_at)
             }
-            Target::Conversation(id) => {
-                self.join(by_id(&id.to_string(), &user.id, ""), &user, dialect::of_uuid).await?
+            Target::Number(number) => {
+                let visitor = self.by_token_or_cookie(visit).await?.ok_or(goodbye::UNAUTHENTICATED)?;
+                if !visitor.is("staff") {
+                    return Err(goodbye::MALFORMED.into());
+                }
+                (self.admit_staff_to_mobile(&visitor, *number).await?, visitor.expires_at)
+            }
+            Target::Incomplete | Target::Therapy { .. } | Target::Conversation(_) => {
+                let visitor = self.by_token(visit.token.ok_or(goodbye::UNAUTHENTICATED)?).await?;
+                let admission = match target {
+                    Target::Therapy { customer_id, therapist_id } => {
+                        self.admit_to_therapy(&visitor, customer_id, therapist_id).await?
+                    }
+                    Target::Conversation(id) => self.admit_by_id(&visitor, &id.to_string()).await?,
+                    _ => return Err(goodbye::MALFORMED.into()),
+                };
+                (admission, visitor.expires_at)
             }
         };
-        admission.after = after;
-        admission.expires_at = expires_at;
-        Ok(admission)
+        let after = parameter(visit.query, "after").filter(|after| !after.is_empty());
+        Ok(Admission { after, expires_at, ..admission })
     }
 
-    /// The user that a token stands for, and when it ends.
-    pub(crate) async fn authenticate(&self, token: Option<&str>) -> Result<(User, Option<Instant>), Goodbye> {
-        let token = token.ok_or(goodbye::UNAUTHENTICATED)?.to_owned();
-        let request = AuthenticateRequest { credential: Some(Credential::Token(token)) };
+    /// The user that a token stands for.
+    pub(crate) async fn by_token(&self, token: &str) -> Result<Visitor, Goodbye> {
+        self.by_credential(Credential::Token(token.to_owned())).await
+    }
+
+    /// The user of a session cookie; `None` without one.
+    pub(crate) async fn by_cookie(&self, headers: &HeaderMap) -> Result<Option<Visitor>, Turned> {
+        let Some(key) = session_cookie(headers) else { return Ok(None) };
+        // A request without an origin is not a browser's.
+        if let Some(origin) = headers.get(ORIGIN)
+            && !origin.to_str().is_ok_and(|origin| is_allowed_origin(origin, headers, &self.config.allowed_origins))
+        {
+            return Err(Turned::by_origin());
+        }
+        Ok(Some(self.by_credential(Credential::SessionKey(key)).await?))
+    }
+
+    async fn by_token_or_cookie(&self, visit: &Visit<'_>) -> Result<Option<Visitor>, Turned> {
+        match visit.token {
+            Some(token) => Ok(Some(self.by_token(token).await?)),
+            None => self.by_cookie(visit.headers).await,
+        }
+    }
+
+    async fn by_credential(&self, credential: Credential) -> Result<Visitor, Goodbye> {
+        match self.principal(credential).await? {
+            Principal { subject: Some(Subject::User(user)), expires_at } => {
+                let left =
+                    |at: prost_types::Timestamp| clock::until(self.clock.now(), clock::join(at.seconds, at.nanos));
+                Ok(Visitor { user, expires_at: expires_at.map(|at| Instant::now() + left(at)) })
+            }
+            _ => Err(goodbye::UNAUTHENTICATED),
+        }
+    }
+
+    async fn principal(&self, credential: Credential) -> Result<Principal, Goodbye> {
+        let request = AuthenticateRequest { credential: Some(credential) };
         match self.identity.clone().authenticate(request).await {
-            Ok(response) => match response.into_inner().principal {
-                Some(Principal { subject: Some(Subject::User(user)), expires_at }) => {
-                    let expires_at = expires_at
-                        .map(|at| Instant::now() + clock::until(self.clock.now(), clock::join(at.seconds, at.nanos)));
-                    Ok((user, expires_at))
-                }
-                _ => Err(goodbye::UNAUTHENTICATED),
-            },
+            Ok(response) => response.into_inner().principal.ok_or(goodbye::INTERNAL),
             Err(status) if status.code() == Code::Unauthenticated && !is_ours(&status) => Err(goodbye::UNAUTHENTICATED),
             Err(status) => Err(failed(&status)),
         }
     }
 
-    async fn admit_to_therapy(&self, user: &User, customer_id: &str, therapist_id: &str) -> Result<Admission, Turned> {
-        let is = |role: &str| user.roles.iter().any(|theirs| theirs == role);
-        let role = if user.id == customer_id && is("customer") {
+    /// Whether a device is registered and active.
+    pub(crate) async fn is_device(&self, device_id: &str) -> Result<bool, Goodbye> {
+        match self.principal(Credential::DeviceId(device_id.to_owned())).await {
+            Ok(_) => Ok(true),
+            Err(goodbye::UNAUTHENTICATED) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn admit_to_therapy(
+        &self,
+        visitor: &Visitor,
+        customer_id: &str,
+        therapist_id: &str,
+    ) -> Result<Admission, Turned> {
+        let role = if visitor.user.id == customer_id && visitor.is("customer") {
             "customer"
-        } else if user.id == therapist_id && is("therapist") {
+        } else if visitor.user.id == therapist_id && visitor.is("therapist") {
             "therapist"
-        } else if is("staff") {
+        } else if visitor.is("staff") {
             "staff"
         } else {
             return Err(goodbye::FORBIDDEN.into());
@@ -135,48 +245,139 @@ impl Edge {
         let request = BatchGetUsersRequest { user_ids: vec![customer_id.to_owned(), therapist_id.to_owned()] };
         let found =
             self.identity.clone().batch_get_users(request).await.map_err(|status| failed(&status))?.into_inner();
-        let exists = |id: &str, role: &str| {
-            found.users.iter().any(|user| user.id == id && user.roles.iter().any(|theirs| theirs == role))
-        };
+        let exists = |id: &str, role: &str| found.users.iter().any(|user| user.id == id && has_role(user, role));
         if !exists(customer_id, "customer") || !exists(therapist_id, "therapist") {
             return Err(goodbye::FORBIDDEN.into());
         }
-        let seat = |user_id: &str, role: &str| Participant { user_id: user_id.to_owned(), role: role.to_owned() };
+        let people = [(customer_id, "customer"), (therapist_id, "therapist")];
+        let conversation = self.open(ConversationKind::Therapy, &people).await?;
+        self.join(by_id(&conversation.id, &visitor.user.id, role), Some(visitor), Rooms::of(dialect::THERAPY)).await
+    }
+
+    /// clinic or consultation, by the conversation's kind.
+    async fn admit_by_id(&self, visitor: &Visitor, id: &str) -> Result<Admission, Turned> {
+        let rooms =
+            Rooms { ends: dialect::CLINIC.ends(), last_words: dialect::CLINIC.last_words(), dialect: dialect::of_uuid };
+        let with_seat = self.join(by_id(id, &visitor.user.id, ""), Some(visitor), rooms.clone()).await;
+        match with_seat {
+            Err(turned) if turned.goodbye == goodbye::FORBIDDEN && visitor.is("staff") => {
+                // Staff enters without a seat where the kind admits it. It is asked first: who is refused in the end
+                // must not have been seen in the room.
+                let request = GetConversationRequest {
+                    conversation: Some(get_conversation_request::Conversation::ConversationId(id.to_owned())),
+                    user_id: String::new(),
+                };
+                let found = self.chat.clone().get_conversation(request).await.map_err(|status| failed(&status))?;
+                let kind =
+                    found.into_inner().summary.and_then(|summary| summary.conversation).map(|found| found.kind());
+                match kind {
+                    Some(ConversationKind::Consultation) => {
+                        self.join(by_id(id, &visitor.user.id, "staff"), Some(visitor), rooms).await
+                    }
+                    _ => Err(turned),
+                }
+            }
+            other => other,
+        }
+    }
+
+    async fn admit_to_mobile(&self, visit: &Visit<'_>, number: &str) -> Result<(Admission, Option<Instant>), Turned> {
+        let device_id = parameter(visit.query, "device_id").filter(|device_id| !device_id.trim().is_empty());
+        let Some(device_id) = device_id else {
+            let mobile = |turned: Turned| match turned.goodbye {
+                goodbye::UNAUTHENTICATED => goodbye::MOBILE_DEVICE_INVALID.into(),
+                _ => turned,
+            };
+            let visitor = self.by_token_or_cookie(visit).await.map_err(mobile)?;
+            let visitor = visitor.ok_or(goodbye::MOBILE_DEVICE_MISSING)?;
+            if !visitor.is("staff") {
+                return Err(goodbye::MOBILE_FORBIDDEN.into());
+            }
+            let number = number.parse().map_err(|_| goodbye::MOBILE_NOT_FOUND)?;
+            return Ok((self.admit_staff_to_mobile(&visitor, number).await?, visitor.expires_at));
+        };
+        if !self.is_device(&device_id).await? {
+            return Err(goodbye::MOBILE_DEVICE_INVALID.into());
+        }
+        let number = number.parse().map_err(|_| goodbye::MOBILE_NOT_FOUND)?;
+        let join = by_number(ConversationKind::Mobile, number, &device_id, "device");
+        Ok((self.join(join, None, Rooms::of(dialect::MOBILE)).await?, None))
+    }
+
+    async fn admit_staff_to_mobile(&self, visitor: &Visitor, number: i64) -> Result<Admission, Turned> {
+        let join = by_number(ConversationKind::Mobile, number, &visitor.user.id, "staff");
+        self.join(join, Some(visitor), Rooms::of(dialect::MOBILE)).await
+    }
+
+    async fn admit_to_my_conversation(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+        let conversation = self.my_conversation(&visitor.user).await?;
+        let join = by_id(&conversation.id, &visitor.user.id, "student");
+        self.join(join, Some(visitor), Rooms::of(dialect::MENTORING)).await
+    }
+
+    async fn admit_to_mentoring(&self, visitor: &Visitor, number: &str) -> Result<Admission, Turned> {
+        if !visitor.is("teacher") && !visitor.is("trainer") {
+            return Err(goodbye::FORBIDDEN.into());
+        }
+        let number = number.parse().map_err(|_| goodbye::NOT_FOUND)?;
+        let join = by_number(ConversationKind::Mentoring, number, &visitor.user.id, "");
+        let admission = self.join(join, Some(visitor), Rooms::of(dialect::MENTORING)).await?;
+        if admission.viewer.role == "student" { Err(goodbye::FORBIDDEN.into()) } else { Ok(admission) }
+    }
+
+    /// A student's conversation with the assigned mentor, which is made when it is first asked for.
+    pub(crate) async fn my_conversation(&self, student: &User) -> Result<Conversation, Goodbye> {
+        if !has_role(student, "student") {
+            return Err(goodbye::FORBIDDEN);
+        }
+        if student.assigned_mentor_id.is_empty() {
+            return Err(goodbye::NOT_FOUND);
+        }
+        let request = BatchGetUsersRequest { user_ids: vec![student.assigned_mentor_id.clone()] };
+        let found =
+            self.identity.clone().batch_get_users(request).await.map_err(|status| failed(&status))?.into_inner();
+        let mentor = found.users.first().ok_or(goodbye::NOT_FOUND)?;
+        let role = ["teacher", "trainer"].into_iter().find(|role| has_role(mentor, role)).ok_or(goodbye::NOT_FOUND)?;
+        self.open(ConversationKind::Mentoring, &[(&student.id, "student"), (&mentor.id, role)]).await
+    }
+
+    async fn open(&self, kind: ConversationKind, people: &[(&str, &str)]) -> Result<Conversation, Goodbye> {
+        let seat =
+            |(user_id, role): &(&str, &str)| Participant { user_id: (*user_id).to_owned(), role: (*role).to_owned() };
         let request = OpenConversationRequest {
-            kind: ConversationKind::Therapy.into(),
-            participants: vec![seat(customer_id, "customer"), seat(therapist_id, "therapist")],
+            kind: kind.into(),
+            participants: people.iter().map(seat).collect(),
             ..OpenConversationRequest::default()
         };
         let opened = self.chat.clone().open_conversation(request).await.map_err(|status| failed(&status))?;
-        let id = opened.into_inner().conversation.unwrap_or_default().id;
-        self.join(by_id(&id, &user.id, role), user, |_| Some(dialect::THERAPY)).await
+        opened.into_inner().conversation.ok_or(goodbye::INTERNAL)
     }
 
-    async fn join(
-        &self,
-        join: Join,
-        user: &User,
-        dialect: impl Fn(ConversationKind) -> Option<&'static dyn Dialect>,
-    ) -> Result<Admission, Turned> {
+    async fn join(&self, join: Join, visitor: Option<&Visitor>, rooms: Rooms) -> Result<Admission, Turned> {
         const REQUEST: u64 = u64::MAX;
-        let not_found = || Turned { goodbye: goodbye::NOT_FOUND, last_words: dialect::CLINIC.last_words() };
+        let Rooms { ends, last_words, dialect } = rooms;
+        let not_found = || Turned { last_words, ..ends.not_found.into() };
         timeout(LINK_WAIT, self.link.up()).await.map_err(|_| goodbye::OVERLOADED)?;
         let (handle, mut inbox) = self.link.session();
         handle.ask(REQUEST, Action::Join(join.clone())).map_err(|_| goodbye::OVERLOADED)?;
         let Ok(first) = timeout(JOIN_WAIT, inbox.recv()).await else { return Err(goodbye::OVERLOADED.into()) };
         let Some(Delivery::Event(told)) = first else { return Err(goodbye::OVERLOADED.into()) };
         match &told.event {
-            Event::Joined(Joined { conversation: Some(conversation), .. }) => {
-                let dialect = dialect(conversation.kind()).ok_or_else(not_found)?;
+            Event::Joined(Joined { conversation: Some(conversation), role }) => {
+                let Some(dialect) = dialect(conversation.kind()) else { return Err(not_found()) };
                 Ok(Admission {
                     dialect,
-                    viewer: Viewer { user_id: user.id.clone(), has_both_profiles: has_both_profiles(user) },
+                    viewer: Viewer {
+                        user_id: join.user_id.clone(),
+                        role: role.clone(),
+                        has_both_profiles: visitor.is_some_and(|visitor| has_both_profiles(&visitor.user)),
+                    },
                     join,
-                    conversation_id: conversation.id.clone(),
                     handle,
                     inbox,
                     chat: self.chat.clone(),
-                    last_seq: conversation.last_seq,
+                    people: self.people.clone(),
+                    conversation: conversation.clone(),
                     after: None,
                     expires_at: None,
                     clock: self.clock.clone(),
@@ -184,7 +385,7 @@ impl Edge {
             }
             Event::Refused(refused) => Err(match refused.reason() {
                 RefusalReason::ConversationNotFound => not_found(),
-                RefusalReason::NotAParticipant | RefusalReason::WrongRole => goodbye::FORBIDDEN.into(),
+                RefusalReason::NotAParticipant | RefusalReason::WrongRole => ends.forbidden.into(),
                 RefusalReason::Overloaded | RefusalReason::Unavailable => goodbye::OVERLOADED.into(),
                 _ => goodbye::INTERNAL.into(),
             }),
@@ -193,16 +394,43 @@ impl Edge {
     }
 }
 
+/// What a URL leads to: the dialect by the kind of the conversation, and how refusals are said.
+#[derive(Clone)]
+struct Rooms {
+    ends: Ends,
+    last_words: Option<Utf8Bytes>,
+    dialect: fn(ConversationKind) -> Option<&'static dyn Dialect>,
+}
+
+impl Rooms {
+    /// One protocol's own conversations.
+    fn of(dialect: &'static dyn Dialect) -> Self {
+        Self { ends: dialect.ends(), last_words: dialect.last_words(), dialect: dialect::of_kind }
+    }
+}
+
+/// Whether a user has a role.
+pub(crate) fn has_role(user: &User, role: &str) -> bool {
+    user.roles.iter().any(|theirs| theirs == role)
+}
+
 /// Whether a user is both a patient and a professional.
 pub(crate) fn has_both_profiles(user: &User) -> bool {
-    ["patient", "professional"]
-        .iter()
-        .all(|role| user.roles.iter().any(|theirs| theirs == role) || user.profiles.contains_key(*role))
+    ["patient", "professional"].iter().all(|role| has_role(user, role) || user.profiles.contains_key(*role))
 }
 
 fn by_id(id: &str, user_id: &str, role: &str) -> Join {
     Join {
         conversation: Some(join::Conversation::ConversationId(id.to_owned())),
+        user_id: user_id.to_owned(),
+        role: role.to_owned(),
+    }
+}
+
+fn by_number(kind: ConversationKind, number: i64, user_id: &str, role: &str) -> Join {
+    let number = ConversationNumber { kind: kind.into(), number };
+    Join {
+        conversation: Some(join::Conversation::ConversationNumber(number)),
         user_id: user_id.to_owned(),
         role: role.to_owned(),
     }
@@ -234,6 +462,37 @@ mod tests {
             .map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)))
             .collect();
         shown_token(query, &headers).map(|shown| shown.token)
+    }
+
+    #[test]
+    fn whose_pages_may_use_a_cookie() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("chat.example.com:8000"));
+        let allowed = ["https://app.example.org".to_owned(), "https://*.example.net".to_owned()];
+        for (origin, expected) in [
+            ("http://chat.example.com:8000", true),
+            ("https://chat.example.com", false),
+            ("https://app.example.org", true),
+            ("http://app.example.org", false),
+            ("https://APP.example.org", true),
+            ("https://app.example.org.evil.com", false),
+            ("https://a.example.net", true),
+            ("https://a.b.example.net", true),
+            ("https://example.net", false),
+            ("https://evilexample.net", false),
+            ("null", false),
+            ("", false),
+        ] {
+            assert_eq!(is_allowed_origin(origin, &headers, &allowed), expected, "{origin}");
+        }
+    }
+
+    #[test]
+    fn the_session_among_cookies() {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::from_static("csrftoken=x; sessionid=abc=1; other=y"));
+        assert_eq!(session_cookie(&headers).as_deref(), Some("abc=1"));
+        assert_eq!(session_cookie(&HeaderMap::new()), None);
     }
 
     #[test]

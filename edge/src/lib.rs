@@ -10,6 +10,7 @@ pub mod goodbye;
 mod handshake;
 mod link;
 mod order;
+mod people;
 mod playground;
 mod rest;
 mod routes;
@@ -28,7 +29,7 @@ use tokio::net::TcpListener;
 
 pub use playground::Playground;
 
-use crate::link::Link;
+use crate::{link::Link, people::People};
 
 /// `[edge]`: what clients connect to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ use crate::link::Link;
 pub struct EdgeConfig {
     /// Where WebSocket and REST listen.
     pub listen: SocketAddr,
+    /// Origins, besides the server's own host, whose pages may use a session cookie: `https://app.example.com`, or
+    /// `https://*.example.com` for every host below.
+    pub allowed_origins: Vec<String>,
     /// How a visitor is refused: `close` accepts the socket and closes it with the documented code, which browsers can
     /// see; `http` answers 400, 401, 403 or 404 instead of the upgrade.
     pub refusal: Refusal,
@@ -53,6 +57,7 @@ impl Default for EdgeConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            allowed_origins: Vec::new(),
             refusal: Refusal::Close,
             ping_interval_s: 25,
             idle_timeout_s: 60,
@@ -67,6 +72,12 @@ impl EdgeConfig {
     #[must_use]
     pub fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
+        for origin in &self.allowed_origins {
+            if !origin.starts_with("http://") && !origin.starts_with("https://") || origin.ends_with('/') {
+                mistakes
+                    .push(format!("edge.allowed_origins: {origin}: an origin is https://host or https://host:port"));
+            }
+        }
         if self.ping_interval_s == 0 || self.header_timeout_s == 0 {
             mistakes.push("edge.ping_interval_s, edge.header_timeout_s: must not be 0".to_owned());
         }
@@ -103,6 +114,7 @@ pub(crate) struct Edge {
     pub(crate) identity: IdentityServiceClient<Peer>,
     pub(crate) chat: ChatServiceClient<Peer>,
     pub(crate) link: Link,
+    pub(crate) people: People,
     pub(crate) config: EdgeConfig,
     pub(crate) playground: Option<Playground>,
     pub(crate) clock: Clock,
@@ -122,8 +134,10 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> std::io::Result<()> {
     let chat = ChatServiceClient::new(upstreams.chat);
+    let identity = IdentityServiceClient::new(upstreams.identity);
     let edge = Arc::new(Edge {
-        identity: IdentityServiceClient::new(upstreams.identity),
+        people: People::new(identity.clone()),
+        identity,
         link: Link::start(chat.clone(), clock.clone(), &lifecycle),
         chat,
         config,

@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use crate::{
     dialect::{Dialect, VIEWS},
     goodbye::Goodbye,
+    people::People,
 };
 
 /// Events that wait for one socket. A socket that lets more wait is reading too slowly.
@@ -55,8 +56,12 @@ pub(crate) struct Told {
 impl Told {
     /// The event in a dialect and one of its views, encoded at the first asking. All sessions of a conversation speak
     /// the same dialect.
-    pub(crate) fn encoded(&self, dialect: &dyn Dialect, view: usize) -> Utf8Bytes {
-        self.encoded[view].get_or_init(|| dialect.encode(&self.event, view)).clone()
+    pub(crate) async fn encoded(&self, dialect: &dyn Dialect, view: usize, people: &People) -> Utf8Bytes {
+        if let Some(encoded) = self.encoded[view].get() {
+            return encoded.clone();
+        }
+        let person = people.of(dialect, &self.event).await;
+        self.encoded[view].get_or_init(|| dialect.encode(&self.event, view, &person)).clone()
     }
 }
 

@@ -1,18 +1,27 @@
 //! The documented REST endpoints, and what they share.
 
 pub(crate) mod clinic;
+pub(crate) mod mentoring;
+pub(crate) mod mobile;
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt as _};
-use http::{HeaderMap, Method, header};
-use serde_json::{Map, Value};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::{Map, Value, json};
 use switchboard_proto::{
-    chat::v1::{ConversationSummary, ListConversationsRequest, ListMessagesRequest, Message},
+    chat::v1::{ConversationSummary, ListConversationsRequest, ListMessagesRequest, Message, RefusalReason},
     identity::v1::User,
 };
-use tonic::Status;
+use tonic::{Code, Status};
+use warp::reply::{Reply as _, Response};
 
-use crate::{Edge, dialect::frame, goodbye::Goodbye, handshake};
+use crate::{
+    Edge,
+    dialect::frame,
+    goodbye::{self, Goodbye},
+    handshake,
+    serve::With as _,
+};
 
 /// The most bytes of a request's body: what a socket may send.
 const BODY_BYTES_MAX: usize = crate::upgrade::MESSAGE_BYTES_MAX;
@@ -38,9 +47,8 @@ pub(crate) enum BadBody {
 impl Call<'_> {
     /// The user of the call's token.
     pub(crate) async fn user(&self) -> Result<User, Goodbye> {
-        let shown = handshake::shown_token("", self.headers);
-        let (user, _) = self.edge.authenticate(shown.as_ref().map(|shown| shown.token.as_str())).await?;
-        Ok(user)
+        let shown = handshake::shown_token("", self.headers).ok_or(goodbye::UNAUTHENTICATED)?;
+        Ok(self.edge.by_token(&shown.token).await?.user)
     }
 
     /// The page asked for; `None` when its number is not one.
@@ -70,6 +78,55 @@ impl Call<'_> {
         let mark = if query.is_empty() { "" } else { "?" };
         format!("http://{host}{}{mark}{query}", self.path)
     }
+}
+
+/// Lists of numbered pages, as Django REST framework writes them.
+pub(crate) fn paged(call: &Call<'_>, page: Page, total: i64, results: Vec<Value>) -> Value {
+    let more = i64::from(page.size) * i64::from(page.number) < total;
+    json!({
+        "count": total,
+        "next": more.then(|| call.page_url(page.number + 1)),
+        "previous": (page.number > 1).then(|| call.page_url(page.number - 1)),
+        "results": results,
+    })
+}
+
+/// A status and a JSON body, with the headers that the status asks for.
+pub(crate) fn respond(status: StatusCode, value: &Value) -> Response {
+    let mut response = warp::reply::json(value).into_response().with(status);
+    let headers = response.headers_mut();
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// The status and the words for a service that refused or failed, where the endpoint has none of its own.
+pub(crate) fn blame(status: &Status) -> (StatusCode, &str) {
+    match status.code() {
+        Code::NotFound => (StatusCode::NOT_FOUND, "Not found."),
+        Code::InvalidArgument => (StatusCode::BAD_REQUEST, status.message()),
+        Code::PermissionDenied => (StatusCode::FORBIDDEN, status.message()),
+        Code::FailedPrecondition | Code::AlreadyExists => (StatusCode::CONFLICT, status.message()),
+        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable, try again")
+        }
+        code => {
+            tracing::error!(?code, message = status.message(), "a REST call failed");
+            (StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
+        }
+    }
+}
+
+/// Why the chat service refused, for programs.
+pub(crate) fn refusal(status: &Status) -> Option<RefusalReason> {
+    RefusalReason::from_str_name(&format!("REFUSAL_REASON_{}", switchboard_chassis::error::reason(status)))
 }
 
 /// A numbered page of a list.

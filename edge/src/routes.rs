@@ -7,8 +7,12 @@ use uuid::Uuid;
 pub(crate) enum Route {
     /// A WebSocket.
     Socket(Target),
-    /// An endpoint of the clinic's REST.
+    /// An endpoint of clinic's REST.
     Clinic(ClinicEndpoint),
+    /// An endpoint of mobile's REST.
+    Mobile(MobileEndpoint),
+    /// An endpoint of mentoring's REST.
+    Mentoring(MentoringEndpoint),
     /// `/healthz`: the process runs.
     Live,
     /// `/readyz`: it can serve.
@@ -24,10 +28,18 @@ pub(crate) enum Route {
 pub(crate) enum Target {
     /// therapy: `/ws/chat/{customer_id}/{therapist_id}/`.
     Therapy { customer_id: String, therapist_id: String },
-    /// clinic: `/ws/chat/{chat_id}/`, with a UUID in any spelling.
+    /// clinic and consultation: `/ws/chat/{id}/`, with a UUID in any spelling; the conversation's kind decides.
     Conversation(Uuid),
+    /// A number alone: support staff mean a mobile conversation by it; for anyone else the therapist_id is missing.
+    Number(i64),
     /// therapy: an id is missing.
     Incomplete,
+    /// mobile: `/ws/mobile/chat/{conversation_id}/`.
+    Mobile(String),
+    /// mentoring, a student's: `/ws/chat/my-conversation/`.
+    MyConversation,
+    /// mentoring, a teacher's: `/ws/chat/conversations/{id}/`.
+    Mentoring(String),
 }
 
 /// clinic's REST.
@@ -45,6 +57,36 @@ pub(crate) enum ClinicEndpoint {
     MarkRead(String),
 }
 
+/// mobile's REST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MobileEndpoint {
+    /// `/mobile/sessions/create/`
+    CreateSession,
+    /// `/mobile/chat/start/`
+    Start,
+    /// `/mobile/chat/list/`
+    List,
+    /// `/mobile/chat/{id}/detail/`
+    Detail(String),
+    /// `/mobile/chat/{id}/send-message/`
+    SendMessage(String),
+}
+
+/// mentoring's REST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MentoringEndpoint {
+    /// `/chat/my-conversation/`
+    MyConversation,
+    /// `/chat/my-conversation/messages/`
+    MyMessages,
+    /// `/chat/teacher/conversations/`
+    Conversations,
+    /// `/chat/teacher/conversations/{id}/messages/`
+    Messages(String),
+    /// `/chat/conversations/{id}/mark-read/`
+    MarkRead(String),
+}
+
 /// Finds a URL's path; `None` is 404.
 pub(crate) fn find(path: &str) -> Option<Route> {
     let mut segments = Vec::with_capacity(8);
@@ -58,14 +100,35 @@ pub(crate) fn find(path: &str) -> Option<Route> {
     let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     let segments = segments.strip_prefix(&["api", "v1"]).unwrap_or(&segments);
     let route = match segments {
+        ["ws", "mobile", "chat", id] => Route::Socket(Target::Mobile((*id).to_owned())),
+        ["ws", "chat", "my-conversation"] => Route::Socket(Target::MyConversation),
+        ["ws", "chat", "conversations", id] => Route::Socket(Target::Mentoring((*id).to_owned())),
         ["ws", "chat", customer_id, therapist_id] if !customer_id.is_empty() && !therapist_id.is_empty() => {
             Route::Socket(Target::Therapy {
                 customer_id: (*customer_id).to_owned(),
                 therapist_id: (*therapist_id).to_owned(),
             })
         }
-        ["ws", "chat", id] => Route::Socket(Uuid::try_parse(id).map_or(Target::Incomplete, Target::Conversation)),
+        ["ws", "chat", id] => Route::Socket(match (id.parse(), Uuid::try_parse(id)) {
+            (Ok(number), _) => Target::Number(number),
+            (_, Ok(id)) => Target::Conversation(id),
+            _ => Target::Incomplete,
+        }),
         ["ws", "chat", _, _] => Route::Socket(Target::Incomplete),
+
+        ["mobile", "sessions", "create"] => Route::Mobile(MobileEndpoint::CreateSession),
+        ["mobile", "chat", "start"] => Route::Mobile(MobileEndpoint::Start),
+        ["mobile", "chat", "list"] => Route::Mobile(MobileEndpoint::List),
+        ["mobile", "chat", id, "detail"] => Route::Mobile(MobileEndpoint::Detail((*id).to_owned())),
+        ["mobile", "chat", id, "send-message"] => Route::Mobile(MobileEndpoint::SendMessage((*id).to_owned())),
+
+        ["chat", "my-conversation"] => Route::Mentoring(MentoringEndpoint::MyConversation),
+        ["chat", "my-conversation", "messages"] => Route::Mentoring(MentoringEndpoint::MyMessages),
+        ["chat", "teacher", "conversations"] => Route::Mentoring(MentoringEndpoint::Conversations),
+        ["chat", "teacher", "conversations", id, "messages"] => {
+            Route::Mentoring(MentoringEndpoint::Messages((*id).to_owned()))
+        }
+        ["chat", "conversations", id, "mark-read"] => Route::Mentoring(MentoringEndpoint::MarkRead((*id).to_owned())),
 
         ["chat", "chats"] => Route::Clinic(ClinicEndpoint::Chats),
         ["chat", "chats", id] => Route::Clinic(ClinicEndpoint::Chat((*id).to_owned())),
@@ -105,7 +168,17 @@ mod tests {
             ("/ws/chat/550e8400-e29b-41d4-a716-446655440000/", conversation.clone()),
             ("/ws/chat/550E8400E29B41D4A716446655440000", conversation.clone()),
             ("/api/v1/ws/chat/550e8400-e29b-41d4-a716-446655440000/", conversation),
-            ("/ws/chat/123/", incomplete.clone()),
+            ("/ws/chat/123/", Some(Route::Socket(Target::Number(123)))),
+            ("/ws/mobile/chat/123/", Some(Route::Socket(Target::Mobile("123".into())))),
+            ("/api/v1/ws/mobile/chat/x", Some(Route::Socket(Target::Mobile("x".into())))),
+            ("/ws/chat/my-conversation/", Some(Route::Socket(Target::MyConversation))),
+            ("/ws/chat/conversations/123/", Some(Route::Socket(Target::Mentoring("123".into())))),
+            ("/ws/chat/conversations", incomplete.clone()),
+            ("/mobile/chat/start/", Some(Route::Mobile(MobileEndpoint::Start))),
+            ("/mobile/chat/7/detail/", Some(Route::Mobile(MobileEndpoint::Detail("7".into())))),
+            ("/api/v1/chat/my-conversation/messages/", Some(Route::Mentoring(MentoringEndpoint::MyMessages))),
+            ("/chat/teacher/conversations/", Some(Route::Mentoring(MentoringEndpoint::Conversations))),
+            ("/chat/conversations/7/mark-read", Some(Route::Mentoring(MentoringEndpoint::MarkRead("7".into())))),
             ("/ws/chat/123//", incomplete.clone()),
             ("/ws/chat//456/", incomplete.clone()),
             ("/ws/chat/not-a-uuid/", incomplete),

@@ -12,7 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use warp::{Filter, reply::Reply as _, reply::Response};
 
 use crate::{
-    Edge, Refusal, closing, handshake, playground, rest,
+    Edge, Refusal, closing,
+    handshake::{self, Visit},
+    playground, rest,
     routes::{self, Route, Target},
     session::{self, Heartbeat},
     upgrade,
@@ -75,18 +77,18 @@ fn answering(
             move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap, upgrade, body| {
                 let edge = edge.clone();
                 async move {
+                    let call = |method| rest::Call {
+                        edge: &edge,
+                        method,
+                        path: path.as_str(),
+                        query: &query,
+                        headers: &headers,
+                    };
                     let response = match routes::find(path.as_str()) {
-                        Some(Route::Socket(target)) => visit(&edge, target, &method, query, &headers, upgrade).await,
-                        Some(Route::Clinic(endpoint)) => {
-                            let call = rest::Call {
-                                edge: &edge,
-                                method,
-                                path: path.as_str(),
-                                query: &query,
-                                headers: &headers,
-                            };
-                            rest::clinic::answer(call, endpoint, body).await
-                        }
+                        Some(Route::Socket(target)) => visit(&edge, target, &method, &query, &headers, upgrade).await,
+                        Some(Route::Clinic(endpoint)) => rest::clinic::answer(call(method), endpoint, body).await,
+                        Some(Route::Mobile(endpoint)) => rest::mobile::answer(call(method), endpoint, body).await,
+                        Some(Route::Mentoring(endpoint)) => rest::mentoring::answer(call(method), endpoint, body).await,
                         Some(Route::Live) => "ok\n".into_response(),
                         Some(Route::Ready) => readiness(&edge),
                         Some(Route::Playground) => playground::page(edge.playground.as_ref()),
@@ -113,16 +115,16 @@ async fn visit(
     edge: &Arc<Edge>,
     target: Target,
     method: &Method,
-    query: String,
+    query: &str,
     headers: &HeaderMap,
     on_upgrade: Option<OnUpgrade>,
 ) -> Response {
     let (Ok(accept), Some(on_upgrade), &Method::GET) = (upgrade::accept_key(headers), on_upgrade, method) else {
         return upgrade::required().into_response();
     };
-    let shown = handshake::shown_token(&query, headers);
+    let shown = handshake::shown_token(query, headers);
     let token = shown.as_ref().map(|shown| shown.token.as_str());
-    let admitted = edge.admit(&target, &query, token).await;
+    let admitted = edge.admit(&target, &Visit { query, headers, token }).await;
     let subprotocol = shown.and_then(|shown| shown.subprotocol);
     let heartbeat = Heartbeat {
         ping_interval: Duration::from_secs(edge.config.ping_interval_s),
@@ -135,6 +137,11 @@ async fn visit(
                     session::run::<TcpStream>(socket, admission, heartbeat).await;
                 }
             });
+        }
+        Err(turned) if turned.is_foreign => {
+            return "a page of this origin may not use the session: see edge.allowed_origins\n"
+                .into_response()
+                .with(StatusCode::FORBIDDEN);
         }
         Err(turned) if edge.config.refusal == Refusal::Http => {
             return turned.goodbye.reason.into_response().with(turned.goodbye.status);

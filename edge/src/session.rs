@@ -3,9 +3,10 @@
 use std::{collections::VecDeque, pin::pin, time::Duration};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture};
-use switchboard_chassis::{Clock, grpc::Peer};
+use prost_types::Timestamp;
+use switchboard_chassis::{Clock, clock, grpc::Peer};
 use switchboard_proto::chat::v1::{
-    Join, ListMessagesRequest, ListMessagesResponse, RefusalReason, Refused, Send,
+    Conversation, Join, ListMessagesRequest, ListMessagesResponse, RefusalReason, Refused, Send,
     chat_service_client::ChatServiceClient, converse_request::Action, converse_response::Event,
 };
 use tokio::{
@@ -21,10 +22,11 @@ use tonic::Status;
 
 use crate::{
     closing,
-    dialect::{Decoded, Dialect, Viewer},
+    dialect::{self, Decoded, Dialect, Viewer},
     goodbye::{self, Goodbye},
     link::{Delivery, SessionHandle, Told},
     order::{Offer, Order},
+    people::People,
 };
 
 /// Actions of a socket that wait for their answer. Beyond it, the socket is not read.
@@ -52,12 +54,12 @@ pub(crate) struct Admission {
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) viewer: Viewer,
     pub(crate) join: Join,
-    pub(crate) conversation_id: String,
     pub(crate) handle: SessionHandle,
     pub(crate) inbox: mpsc::Receiver<Delivery>,
     pub(crate) chat: ChatServiceClient<Peer>,
-    /// The newest message when it joined.
-    pub(crate) last_seq: u64,
+    pub(crate) people: People,
+    /// The conversation when it joined.
+    pub(crate) conversation: Conversation,
     /// Replay what came after this message first.
     pub(crate) after: Option<String>,
     /// When the credential ends.
@@ -88,6 +90,7 @@ struct Session<S> {
     conversation_id: String,
     handle: SessionHandle,
     chat: ChatServiceClient<Peer>,
+    people: People,
     order: Order,
     /// A page of the past that is being fetched, with the head at the time of asking.
     page: Option<BoxFuture<'static, Page>>,
@@ -104,16 +107,17 @@ pub(crate) async fn run<S>(socket: WebSocketStream<S>, admission: Admission, hea
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Admission { dialect, viewer, join, conversation_id, handle, mut inbox, chat, .. } = admission;
+    let Admission { dialect, viewer, join, handle, mut inbox, chat, people, conversation, .. } = admission;
     let mut session = Session {
         socket,
         dialect,
         viewer,
         join,
-        conversation_id,
+        conversation_id: conversation.id.clone(),
         handle,
         chat,
-        order: Order::live(admission.last_seq),
+        people,
+        order: Order::live(conversation.last_seq),
         page: None,
         rejoin: None,
         pending: VecDeque::new(),
@@ -122,10 +126,13 @@ where
         clock: admission.clock,
     };
     if let Some(after) = admission.after {
-        session.order = Order::replaying(admission.last_seq);
+        session.order = Order::replaying(conversation.last_seq);
         session.fetch(0, after);
     }
-    let end = session.talk(&mut inbox, heartbeat, admission.expires_at).await;
+    let end = match session.greet(&conversation).await {
+        Ok(()) => session.talk(&mut inbox, heartbeat, admission.expires_at).await,
+        Err(end) => end,
+    };
     // It leaves the conversation before the closing handshake, which may take its time.
     let Session { socket, handle, .. } = session;
     drop((handle, inbox));
@@ -136,6 +143,21 @@ where
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    async fn greet(&mut self, conversation: &Conversation) -> Result<(), End> {
+        if let Some(action) = self.dialect.on_join() {
+            self.ask(action);
+        }
+        let (seconds, nanos) = clock::split(self.clock.now());
+        let now = dialect::iso(Some(Timestamp { seconds, nanos }));
+        match self.dialect.greeting(conversation, &self.viewer, &now) {
+            Some(greeting) => {
+                self.feed(greeting).await?;
+                self.flush().await
+            }
+            None => Ok(()),
+        }
+    }
+
     async fn talk(
         &mut self,
         inbox: &mut mpsc::Receiver<Delivery>,
@@ -291,7 +313,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn show(&mut self, told: &Told) -> Result<(), End> {
         match self.dialect.view(&told.event, &self.viewer) {
-            Some(view) => self.feed(told.encoded(self.dialect, view)).await,
+            Some(view) => {
+                let text = told.encoded(self.dialect, view, &self.people).await;
+                self.feed(text).await
+            }
             None => Ok(()),
         }
     }
@@ -336,7 +361,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 for message in page.messages {
                     let event = Event::Message(message);
                     if let Some(view) = self.dialect.view(&event, &self.viewer) {
-                        self.feed(self.dialect.encode(&event, view)).await?;
+                        let person = self.people.of(self.dialect, &event).await;
+                        self.feed(self.dialect.encode(&event, view, &person)).await?;
                     }
                 }
             }

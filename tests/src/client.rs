@@ -154,12 +154,27 @@ pub async fn call(
     token: Option<&str>,
     body: Option<String>,
 ) -> anyhow::Result<(u16, Value)> {
+    let bearer = token.map(|token| ("authorization", format!("Bearer {token}")));
+    call_with(address, method, path, bearer.as_slice(), body).await
+}
+
+/// The same with any headers.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn call_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&'static str, String)],
+    body: Option<String>,
+) -> anyhow::Result<(u16, Value)> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(TcpStream::connect(address).await?)).await?;
     tokio::spawn(connection);
     let mut request = hyper::Request::builder().method(method).uri(path).header("host", address.to_string());
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
+    for (name, value) in headers {
+        request = request.header(*name, value);
     }
     if body.is_some() {
         request = request.header("content-type", "application/json");

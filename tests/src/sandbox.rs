@@ -70,6 +70,7 @@ impl Sandbox {
         config.edge.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.grpc.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.edge.drain_spread_s = 0;
+        config.edge.allowed_origins = vec!["https://app.example.org".to_owned()];
         if backend == Backend::Postgres {
             config.store.url = Secret::new(new_postgres_database().await?);
             config.store.connections_max = 4;

@@ -5,15 +5,18 @@
 //! + {"user": {...}}                       load a person, device or conversation, as `switchboard provision` does
 //! alice: /ws/chat/123/456/ as 123         connect with a token of that user
 //! alice: /ws/chat/123/456/                connect without a credential
-//! alice: /ws/... with Authorization: Bearer $token(123)
+//! alice: /ws/... with Cookie: sessionid=$session(5) | Origin: https://elsewhere.example
+//!                                         connect with these headers; $token(123) is a token of that user
+//! alice 403 /ws/... as 123                the same, where the server does not upgrade but answers 403
 //! alice > {"message": "hi"}               send this text, as it stands
 //! alice >b 00ff                           send a binary frame
 //! alice < {"id": "$m", "at": "$_"}        the next frame is this JSON: `$m` is bound at first and the same afterwards,
 //!                                         `$_` is anything but null, and the fields are exactly these
 //! alice x 4001 not authenticated          the server closes with this code and reason
 //! alice close                             close by the handshake
-//! POST /chat/chats/ as 701 {"a": 1}       a REST call; then what it answers:
+//! POST /chat/chats/ as 701 {"a": 1}       a REST call (or `with` headers, or neither); then what it answers:
 //! 201 {"id": "$chat"}
+//! ! close mobile 123                      close a conversation, as a service does
 //! ```
 //!
 //! `$name` also stands for its value in anything sent. That something is *not* sent is shown by what comes next.
@@ -22,6 +25,13 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
+use switchboard_proto::{
+    chat::v1::{
+        CloseConversationRequest, ConversationKind, ConversationNumber, GetConversationRequest,
+        get_conversation_request,
+    },
+    identity::v1::CreateSessionRequest,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{Client, Sandbox};
@@ -50,7 +60,11 @@ struct Player<'a> {
 
 impl Player<'_> {
     async fn line(&mut self, line: &str) -> anyhow::Result<()> {
+        self.open_sessions(line).await?;
         let (head, rest) = line.split_once(' ').context("two words at least")?;
+        if head == "!" {
+            return self.command(rest).await;
+        }
         if head == "+" {
             return self.sandbox.provision(&self.filled(rest)?).await;
         }
@@ -68,6 +82,11 @@ impl Player<'_> {
             return Ok(());
         }
         let (verb, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        if let Ok(status) = verb.parse::<u16>() {
+            let refused = self.connect(rest).await.err().context("was let in")?.to_string();
+            ensure!(refused.contains(&status.to_string()), "{refused}");
+            return Ok(());
+        }
         let sent = self.filled(rest)?;
         let client = self.clients.get_mut(head).with_context(|| format!("{head} is not connected"))?;
         match verb {
@@ -94,28 +113,64 @@ impl Player<'_> {
         if let Some(user) = how.strip_prefix("as ") {
             return self.sandbox.connect(&path, user).await;
         }
-        let mut headers = Vec::new();
-        if let Some(header) = how.strip_prefix("with ") {
-            let (name, value) = header.split_once(": ").context("a header")?;
-            let name = match name {
-                "Authorization" => "authorization",
-                "Sec-WebSocket-Protocol" => "sec-websocket-protocol",
-                other => bail!("{other} is not a header of the tests"),
-            };
-            headers.push((name, self.filled(value)?));
-        }
+        let headers = match how.strip_prefix("with ") {
+            Some(headers) => self.headers(headers)?,
+            None => Vec::new(),
+        };
         Client::connect(&format!("ws://{}{path}", self.sandbox.edge), &headers).await
     }
 
-    async fn call(&mut self, method: &str, rest: &str) -> anyhow::Result<()> {
-        let mut words = rest.splitn(4, ' ');
-        let path = self.filled(words.next().context("a path")?)?;
-        let token = match (words.next(), words.next()) {
-            (Some("as"), Some(user)) => Some(self.sandbox.token(user)?),
-            _ => None,
+    fn headers(&self, headers: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let read = |header: &str| {
+            let (name, value) = header.split_once(": ").context("a header")?;
+            let known = ["authorization", "sec-websocket-protocol", "cookie", "origin", "referer"];
+            let name = known.into_iter().find(|known| known.eq_ignore_ascii_case(name));
+            Ok((name.context("not a header of the tests")?, self.filled(value)?))
         };
-        let body = words.next().map(|body| self.filled(body)).transpose()?;
-        self.answer = Some(crate::client::call(self.sandbox.edge, method, &path, token.as_deref(), body).await?);
+        headers.split(" | ").map(read).collect()
+    }
+
+    async fn call(&mut self, method: &str, rest: &str) -> anyhow::Result<()> {
+        // The body is what comes behind the credential; bodies of the tests begin with a brace, or are one word.
+        let (path, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (headers, body) = if let Some(rest) = rest.strip_prefix("as ") {
+            let (user, body) = rest.split_once(' ').unwrap_or((rest, ""));
+            (vec![("authorization", format!("Bearer {}", self.sandbox.token(user)?))], body)
+        } else if let Some(rest) = rest.strip_prefix("with ") {
+            let at = rest.find(" {").unwrap_or(rest.len());
+            (self.headers(&rest[..at])?, rest[at..].trim_start())
+        } else {
+            (Vec::new(), rest)
+        };
+        let body = (!body.is_empty()).then(|| self.filled(body)).transpose()?;
+        let path = self.filled(path)?;
+        self.answer = Some(crate::client::call_with(self.sandbox.edge, method, &path, &headers, body).await?);
+        Ok(())
+    }
+
+    /// Opens a session for each `$session(user)` of a line, once.
+    async fn open_sessions(&mut self, line: &str) -> anyhow::Result<()> {
+        for part in line.split("$session(").skip(1) {
+            let user_id = part.split(')').next().unwrap_or_default().to_owned();
+            let name = format!("session({user_id})");
+            if !self.bound.contains_key(&name) {
+                let request = CreateSessionRequest { user_id, ttl_seconds: 0 };
+                let opened = self.sandbox.identity()?.create_session(request).await?.into_inner();
+                self.bound.insert(name, Value::from(opened.session_key));
+            }
+        }
+        Ok(())
+    }
+
+    async fn command(&mut self, command: &str) -> anyhow::Result<()> {
+        let ["close", kind, number] = command.split(' ').collect::<Vec<_>>()[..] else { bail!("not a command") };
+        let kind = ConversationKind::from_str_name(&format!("CONVERSATION_KIND_{}", kind.to_uppercase()));
+        let number = ConversationNumber { kind: kind.context("a kind")?.into(), number: self.filled(number)?.parse()? };
+        let by_number = get_conversation_request::Conversation::ConversationNumber(number);
+        let request = GetConversationRequest { conversation: Some(by_number), user_id: String::new() };
+        let mut chat = self.sandbox.chat()?;
+        let found = chat.get_conversation(request).await?.into_inner().summary.and_then(|summary| summary.conversation);
+        chat.close_conversation(CloseConversationRequest { conversation_id: found.context("found")?.id }).await?;
         Ok(())
     }
 

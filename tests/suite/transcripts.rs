@@ -21,7 +21,7 @@ macro_rules! transcripts {
     )*};
 }
 
-transcripts!(therapy, clinic);
+transcripts!(therapy, clinic, mobile, mentoring, consultation);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transcript_that_is_not_true_fails() -> anyhow::Result<()> {

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use switchboard_proto::chat::v1::{
-    Message, RefusalReason, Refused, Send, converse_request::Action, converse_response::Event,
+use switchboard_proto::{
+    chat::v1::{Message, RefusalReason, Refused, Send, converse_request::Action, converse_response::Event},
+    identity::v1::User,
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json};
+use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json, plain_error};
 
 pub(super) struct Clinic;
 
@@ -22,22 +23,22 @@ impl Dialect for Clinic {
     }
 
     fn decode(&self, text: &str, viewer: &Viewer) -> Decoded {
-        let Ok(frame) = frame::object(text) else { return Decoded::Reply(error("Invalid JSON")) };
+        let Ok(frame) = frame::object(text) else { return Decoded::Reply(plain_error("Invalid JSON")) };
         match send(&frame, viewer) {
             Ok(send) => Decoded::Act(Action::Send(send)),
-            Err(wrong) => Decoded::Reply(error(&wrong)),
+            Err(wrong) => Decoded::Reply(plain_error(&wrong)),
         }
     }
 
     fn binary(&self) -> Utf8Bytes {
-        error("Invalid JSON")
+        plain_error("Invalid JSON")
     }
 
     fn view(&self, event: &Event, _: &Viewer) -> Option<usize> {
         matches!(event, Event::Message(_)).then_some(0)
     }
 
-    fn encode(&self, event: &Event, _: usize) -> Utf8Bytes {
+    fn encode(&self, event: &Event, _: usize, _: &User) -> Utf8Bytes {
         #[derive(Serialize)]
         struct Out<'a> {
             message: Told<'a>,
@@ -65,15 +66,15 @@ impl Dialect for Clinic {
             Some(Action::Send(send)) => send.role.as_str(),
             _ => "",
         };
-        error(&refusal(refused.reason(), &refused.message, role))
+        plain_error(&refusal(refused.reason(), &refused.message, role))
     }
 
     fn unknown_after(&self) -> Utf8Bytes {
-        error("Unknown message in 'after'")
+        plain_error("Unknown message in 'after'")
     }
 
     fn last_words(&self) -> Option<Utf8Bytes> {
-        Some(error(NOT_FOUND))
+        Some(plain_error(NOT_FOUND))
     }
 }
 
@@ -122,14 +123,6 @@ fn invalid_role(role: &str) -> String {
     format!("Invalid role '{role}'. Must be 'patient' or 'professional'")
 }
 
-fn error(error: &str) -> Utf8Bytes {
-    #[derive(Serialize)]
-    struct Out<'a> {
-        error: &'a str,
-    }
-    json(&Out { error })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,11 +151,11 @@ mod tests {
         assert_eq!((send.content.as_str(), send.role.as_str()), ("Hello, how can I help you?", "patient"));
 
         let event = message("Hello, how can I help you?", "p", "patient", (1_765_103_400, 123_456_000));
-        let mut told = value(&Clinic.encode(&event, 0));
+        let mut told = value(&Clinic.encode(&event, 0, &User::default()));
         told["message"]["id"] = "message-uuid".into();
         assert_eq!(told, next());
 
-        let mut told = value(&error("x"));
+        let mut told = value(&plain_error("x"));
         told["error"] = "Error message here".into();
         assert_eq!(told, next());
 

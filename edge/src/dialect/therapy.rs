@@ -2,11 +2,14 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use switchboard_proto::chat::v1::{Refused, Send, converse_request::Action, converse_response::Event};
+use switchboard_proto::{
+    chat::v1::{Refused, Send, converse_request::Action, converse_response::Event},
+    identity::v1::User,
+};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, iso, json};
-use crate::{dialect::frame, goodbye};
+use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json, typed_error};
+use crate::goodbye;
 
 pub(super) struct Therapy;
 
@@ -17,28 +20,28 @@ impl Dialect for Therapy {
 
     fn decode(&self, text: &str, _: &Viewer) -> Decoded {
         let Ok(frame) = frame::object(text) else {
-            return Decoded::Reply(error("the frame must be a JSON object"));
+            return Decoded::Reply(typed_error("the frame must be a JSON object"));
         };
         let content = match frame.get("message") {
             Some(Value::String(content)) if content.trim().is_empty() => return Decoded::Ignore,
             Some(Value::String(content)) => content.clone(),
-            _ => return Decoded::Reply(error("message is required and must be a string")),
+            _ => return Decoded::Reply(typed_error("message is required and must be a string")),
         };
         match frame::client_message_id(&frame) {
             Ok(client_message_id) => Decoded::Act(Action::Send(Send { content, client_message_id, ..Send::default() })),
-            Err(wrong) => Decoded::Reply(error(wrong)),
+            Err(wrong) => Decoded::Reply(typed_error(wrong)),
         }
     }
 
     fn binary(&self) -> Utf8Bytes {
-        error("send text frames, not binary ones")
+        typed_error("send text frames, not binary ones")
     }
 
     fn view(&self, event: &Event, _: &Viewer) -> Option<usize> {
         matches!(event, Event::Message(_)).then_some(0)
     }
 
-    fn encode(&self, event: &Event, _: usize) -> Utf8Bytes {
+    fn encode(&self, event: &Event, _: usize, _: &User) -> Utf8Bytes {
         #[derive(Serialize)]
         struct Out<'a> {
             r#type: &'static str,
@@ -58,21 +61,12 @@ impl Dialect for Therapy {
     }
 
     fn refused(&self, refused: &Refused, _: Option<&Action>) -> Utf8Bytes {
-        error(&refused.message)
+        typed_error(&refused.message)
     }
 
     fn unknown_after(&self) -> Utf8Bytes {
-        error("after is not a message of this conversation")
+        typed_error("after is not a message of this conversation")
     }
-}
-
-fn error(message: &str) -> Utf8Bytes {
-    #[derive(Serialize)]
-    struct Out<'a> {
-        r#type: &'static str,
-        message: &'a str,
-    }
-    json(&Out { r#type: "error", message })
 }
 
 #[cfg(test)]
@@ -94,7 +88,7 @@ mod tests {
         assert_eq!(send.content, "Hello, how are you today?");
 
         let event = message("Hello, how are you today?", "123", "customer", (1_705_314_600, 123_456_000));
-        assert_eq!(value(&Therapy.encode(&event, 0)), next());
+        assert_eq!(value(&Therapy.encode(&event, 0, &User::default())), next());
 
         // The two of location are another service's; they are claimed here so that a new example is not overlooked.
         assert_eq!(next()["latitude"], 40.7128);

@@ -2,7 +2,7 @@
 
 use bytes::Buf;
 use futures_util::Stream;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use switchboard_proto::{
     chat::v1::{
@@ -13,15 +13,14 @@ use switchboard_proto::{
     identity::v1::{BatchGetUsersRequest, GetUserRequest, ProfileKey, User, get_user_request::Key},
 };
 use tonic::{Code, Status};
-use warp::reply::{Reply as _, Response};
+use warp::reply::Response;
 
-use super::{BadBody, Call, object};
+use super::{BadBody, Call, object, refusal, respond};
 use crate::{
     dialect::{Viewer, clinic, iso},
     goodbye,
     handshake::has_both_profiles,
     routes::ClinicEndpoint,
-    serve::With as _,
 };
 
 const PAGE_SIZE: i32 = 64;
@@ -46,18 +45,7 @@ pub(crate) async fn answer<B: Buf, E>(
             (status, json!({"status_code": status.as_u16(), "errorCode": ERROR_CODE, "errorMsg": message}))
         }
     };
-    let mut response = warp::reply::json(&value).into_response().with(status);
-    let headers = response.headers_mut();
-    match status {
-        StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        _ => {}
-    }
-    response
+    respond(status, &value)
 }
 
 async fn dispatch<B: Buf, E>(
@@ -147,7 +135,7 @@ async fn messages(call: &Call<'_>, user: &User, id: &str) -> Answer {
 
 async fn send(call: &Call<'_>, user: &User, id: &str, body: Map<String, Value>) -> Answer {
     let chat = chat(call, user, id).await?;
-    let viewer = Viewer { user_id: user.id.clone(), has_both_profiles: has_both_profiles(user) };
+    let viewer = Viewer { user_id: user.id.clone(), has_both_profiles: has_both_profiles(user), ..Viewer::default() };
     let send = clinic::send(&body, &viewer).map_err(bad)?;
     let role = send.role.clone();
     let request = SendMessageRequest {
@@ -157,15 +145,12 @@ async fn send(call: &Call<'_>, user: &User, id: &str, body: Map<String, Value>) 
     };
     match call.edge.chat.clone().send_message(request).await {
         Ok(sent) => Ok((StatusCode::CREATED, message(&sent.into_inner().message.unwrap_or_default()))),
-        Err(status) => {
-            let reason = format!("REFUSAL_REASON_{}", switchboard_chassis::error::reason(&status));
-            match RefusalReason::from_str_name(&reason) {
-                Some(reason @ (RefusalReason::WrongRole | RefusalReason::EmptyContent)) => {
-                    Err(bad(clinic::refusal(reason, status.message(), &role)))
-                }
-                _ => Err(status.into()),
+        Err(status) => match refusal(&status) {
+            Some(reason @ (RefusalReason::WrongRole | RefusalReason::EmptyContent)) => {
+                Err(bad(clinic::refusal(reason, status.message(), &role)))
             }
-        }
+            _ => Err(status.into()),
+        },
     }
 }
 
@@ -286,16 +271,7 @@ fn paged(call: &Call<'_>, page: super::Page, total: i64, results: Vec<Value>) ->
     if results.is_empty() && page.number > 1 {
         return Err(no_page());
     }
-    let more = i64::from(page.size) * i64::from(page.number) < total;
-    Ok((
-        StatusCode::OK,
-        json!({
-            "count": total,
-            "next": more.then(|| call.page_url(page.number + 1)),
-            "previous": (page.number > 1).then(|| call.page_url(page.number - 1)),
-            "results": results,
-        }),
-    ))
+    Ok((StatusCode::OK, super::paged(call, page, total, results)))
 }
 
 fn bad(message: impl Into<String>) -> Failure {
@@ -317,18 +293,9 @@ impl From<BadBody> for Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        match status.code() {
-            Code::NotFound => Self(StatusCode::NOT_FOUND, clinic::NOT_FOUND.to_owned()),
-            Code::InvalidArgument => bad(status.message()),
-            Code::PermissionDenied => Self(StatusCode::FORBIDDEN, status.message().to_owned()),
-            Code::FailedPrecondition | Code::AlreadyExists => Self(StatusCode::CONFLICT, status.message().to_owned()),
-            Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
-                Self(StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable, try again".to_owned())
-            }
-            code => {
-                tracing::error!(?code, message = status.message(), "a REST call failed");
-                Self(StatusCode::INTERNAL_SERVER_ERROR, "Internal error".to_owned())
-            }
+        match super::blame(&status) {
+            (StatusCode::NOT_FOUND, _) => Self(StatusCode::NOT_FOUND, clinic::NOT_FOUND.to_owned()),
+            (status, message) => Self(status, message.to_owned()),
         }
     }
 }

@@ -205,6 +205,9 @@ pub struct Typing {
     /// Whether.
     #[prost(bool, tag = "3")]
     pub is_typing: bool,
+    /// When. Only in responses.
+    #[prost(message, optional, tag = "4")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Moves receipts of the other side's messages forward. One's own messages are never touched.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -224,6 +227,9 @@ pub struct Receipt {
     /// Refuse with MESSAGE_NOT_FOUND or OWN_MESSAGE instead of passing over.
     #[prost(bool, tag = "5")]
     pub strict: bool,
+    /// Echoed in Receipts: the front end that sends this calls it an update of a message's status, not a read receipt.
+    #[prost(bool, tag = "6")]
+    pub is_status_update: bool,
 }
 /// What happened, to some sessions of this stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -323,6 +329,12 @@ pub struct Receipts {
     /// When.
     #[prost(message, optional, tag = "5")]
     pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// As in the Receipt.
+    #[prost(bool, tag = "6")]
+    pub is_status_update: bool,
+    /// The message that the Receipt named as `up_to`, if it did.
+    #[prost(message, optional, tag = "7")]
+    pub up_to: ::core::option::Option<MessageRef>,
 }
 /// Names a message in both ways.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

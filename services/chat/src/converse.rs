@@ -22,7 +22,7 @@ use crate::{
     link::{Asker, Link},
     model::{Draft, Reading, Refusal},
     rules::{self, RECEIPT_MESSAGES_MAX},
-    store::Store,
+    store::{Marked, Store},
     writer::{self, Sender, Writer},
 };
 
@@ -228,6 +228,7 @@ impl Rooms {
                     user_id: admitted.user_id.clone(),
                     role: admitted.role.as_str().to_owned(),
                     is_typing: typing.is_typing,
+                    at: Some(convert::timestamp(self.clock.now())),
                 });
                 self.hub.tell(admitted.conversation.id, event, Some(&asker));
                 None
@@ -304,7 +305,8 @@ impl Rooms {
 
     /// Moves a part of the receipts, of messages above `after`.
     pub(crate) async fn read(&self, admitted: &Admitted, reading: &Reading, after: u64) -> Result<Read, Refusal> {
-        let changed = self.store.mark(admitted.conversation.id, &admitted.user_id, reading, after).await??;
+        let marked = self.store.mark(admitted.conversation.id, &admitted.user_id, reading, after).await??;
+        let Marked { changed, up_to } = marked;
         let next = changed.last().filter(|_| changed.len() >= RECEIPT_MESSAGES_MAX).map(|last| last.seq);
         let event = (!changed.is_empty()).then(|| {
             Event::Receipts(Receipts {
@@ -313,6 +315,8 @@ impl Rooms {
                 status: reading.status.into(),
                 messages: changed.iter().map(convert::named).collect(),
                 at: Some(convert::timestamp(self.clock.now())),
+                is_status_update: reading.is_status_update,
+                up_to: up_to.as_ref().map(convert::named),
             })
         });
         Ok(Read { event, next })

@@ -186,6 +186,8 @@ pub(crate) struct Reading {
     pub(crate) status: Status,
     pub(crate) which: Which,
     pub(crate) strict: bool,
+    /// Only passed on.
+    pub(crate) is_status_update: bool,
 }
 
 /// Why something was not done.

@@ -221,7 +221,7 @@ pub(crate) fn reading(receipt: Receipt) -> Result<Reading, Refusal> {
             return Err(Refusal::invalid("message_ids", "give at most 1000 message_ids, or up_to, or all"));
         }
     };
-    Ok(Reading { status, which, strict: receipt.strict })
+    Ok(Reading { status, which, strict: receipt.strict, is_status_update: receipt.is_status_update })
 }
 
 #[cfg(test)]

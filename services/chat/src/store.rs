@@ -26,6 +26,15 @@ const OPEN_TRIES_MAX: u32 = 16;
 /// Numbers that were minted elsewhere above this do not move ours, which stay exact in JavaScript.
 const COUNTED_NUMBERS_END: i64 = 1 << 52;
 
+/// What a receipt moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marked {
+    /// In the order of `seq`.
+    pub(crate) changed: Vec<Named>,
+    /// The message up to which it went, if it named one.
+    pub(crate) up_to: Option<Named>,
+}
+
 pub(crate) struct Store {
     db: Db,
 }
@@ -197,7 +206,7 @@ impl Store {
         reader: &str,
         reading: &Reading,
         after: u64,
-    ) -> Result<Result<Vec<Named>, Refusal>> {
+    ) -> Result<Result<Marked, Refusal>> {
         let names = match &reading.which {
             Which::These(names) => names.as_slice(),
             Which::UpTo(name) => std::slice::from_ref(name),
@@ -212,7 +221,7 @@ impl Store {
             return Ok(Err(Refusal::new(RefusalReason::OwnMessage, "one's own message has no receipt by oneself")));
         }
         if found.is_empty() && reading.which != Which::All {
-            return Ok(Ok(Vec::new()));
+            return Ok(Ok(Marked::default()));
         }
         let status = i32::from(reading.status);
         let mut changed: Vec<NamedRow> = on_pool!(&self.db.write, pool => {
@@ -243,7 +252,11 @@ impl Store {
             query.build_query_as().persistent(false).fetch_all(pool).await?
         });
         changed.sort_by_key(|row| row.seq);
-        Ok(Ok(changed.into_iter().map(NamedRow::named).collect()))
+        let up_to = found.into_iter().next().filter(|_| matches!(reading.which, Which::UpTo(_)));
+        Ok(Ok(Marked {
+            changed: changed.into_iter().map(NamedRow::named).collect(),
+            up_to: up_to.map(NamedRow::named),
+        }))
     }
 
     /// One message by its name.

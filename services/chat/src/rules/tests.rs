@@ -180,6 +180,7 @@ fn what_a_receipt_may_be() {
             up_to: up_to.to_owned(),
             all,
             strict,
+            is_status_update: false,
         })
         .map(|reading| reading.which)
     };

@@ -1,0 +1,86 @@
+//! Who people are, for frames that show names: fetched from identity, kept for a moment.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::future::Cache;
+use switchboard_chassis::grpc::Peer;
+use switchboard_proto::{
+    chat::v1::converse_response::Event,
+    identity::v1::{BatchGetUsersRequest, User, identity_service_client::IdentityServiceClient},
+};
+use tonic::Status;
+
+use crate::dialect::Dialect;
+
+/// How long a changed name may show as it was.
+const KEPT: Duration = Duration::from_secs(30);
+const PEOPLE_MAX: u64 = 50_000;
+/// The most that one call fetches.
+const FETCHED_MAX: usize = 500;
+
+/// Cheap to clone; all clones share what they know.
+#[derive(Clone)]
+pub(crate) struct People {
+    identity: IdentityServiceClient<Peer>,
+    known: Cache<String, Arc<User>>,
+}
+
+impl People {
+    pub(crate) fn new(identity: IdentityServiceClient<Peer>) -> Self {
+        Self { identity, known: Cache::builder().max_capacity(PEOPLE_MAX).time_to_live(KEPT).build() }
+    }
+
+    /// The person whom a dialect's encoding of an event describes.
+    pub(crate) async fn of(&self, dialect: &dyn Dialect, event: &Event) -> Arc<User> {
+        match dialect.person(event) {
+            Some(id) => self.one(id).await,
+            None => Arc::default(),
+        }
+    }
+
+    /// One person. Somebody unknown, or whom identity does not tell of just now, has an id and no name.
+    pub(crate) async fn one(&self, id: &str) -> Arc<User> {
+        match self.several(&[id]).await {
+            Ok(mut people) => people.pop(),
+            Err(status) => {
+                tracing::warn!(code = ?status.code(), "a name is missing");
+                None
+            }
+        }
+        .unwrap_or_else(|| Arc::new(nameless(id)))
+    }
+
+    /// Several people, in the order of their ids, with one call for those that are not known.
+    pub(crate) async fn several(&self, ids: &[&str]) -> Result<Vec<Arc<User>>, Status> {
+        let mut people = Vec::with_capacity(ids.len());
+        let mut missing = Vec::new();
+        for id in ids {
+            let known = self.known.get(*id).await;
+            if known.is_none() {
+                missing.push((*id).to_owned());
+            }
+            people.push(known);
+        }
+        missing.sort();
+        missing.dedup();
+        let mut found = Vec::new();
+        for user_ids in missing.chunks(FETCHED_MAX) {
+            let request = BatchGetUsersRequest { user_ids: user_ids.to_vec() };
+            for user in self.identity.clone().batch_get_users(request).await?.into_inner().users {
+                let user = Arc::new(user);
+                self.known.insert(user.id.clone(), user.clone()).await;
+                found.push(user);
+            }
+        }
+        let fetched = |id: &str| found.iter().find(|user| user.id == id).cloned();
+        Ok(people
+            .into_iter()
+            .zip(ids)
+            .map(|(known, id)| known.or_else(|| fetched(id)).unwrap_or_else(|| Arc::new(nameless(id))))
+            .collect())
+    }
+}
+
+fn nameless(id: &str) -> User {
+    User { id: id.to_owned(), ..User::default() }
+}
