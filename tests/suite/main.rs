@@ -5,5 +5,6 @@ mod chat_contract;
 mod crash;
 mod hostile;
 mod outside;
+mod protocols;
 mod sockets;
 mod transcripts;

@@ -2,6 +2,7 @@
 //! demonstration as a newcomer starts it.
 
 use anyhow::Context as _;
+use switchboard_proto::identity::v1::CreateSessionRequest;
 use switchboard_tests::{
     Backend, Client, Sandbox, client,
     process::{self, Process},
@@ -140,6 +141,49 @@ async fn the_page_in_a_browser() -> anyhow::Result<()> {
     ];
     let (_server, _) = Process::start_reading(&["demo"], &settings, "Stop with Ctrl-C")?;
     let said = process::script("node", "page.mjs", &[&format!("http://{edge}/")]).await?;
+    assert_eq!(said.lines().last(), Some("ok"), "{said}");
+    Ok(())
+}
+
+/// A front end's WebSocket class with listeners and reconnects, in the manner of consultation.md.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_end_of_consultation() -> anyhow::Result<()> {
+    const CONSULTATION: &str = "aaaaaaaa-0000-4000-8000-000000000000";
+    let sandbox = Sandbox::start(Backend::Sqlite).await?;
+    let people = format!(
+        r#"{{"user": {{"id": "1", "full_name": "Clara Client", "roles": ["client"]}}}}
+           {{"user": {{"id": "2", "full_name": "Ed Expert", "roles": ["expert"]}}}}
+           {{"conversation": {{"kind": "CONVERSATION_KIND_CONSULTATION", "id": "{CONSULTATION}", "participants": [{{"user_id": "1", "role": "client"}}, {{"user_id": "2", "role": "expert"}}]}}}}"#
+    );
+    sandbox.provision(&people).await?;
+    let arguments = [&sandbox.edge.to_string(), CONSULTATION, &sandbox.token("1")?, &sandbox.token("2")?];
+    let said = process::script("node", "consultation.mjs", &arguments).await?;
+    assert_eq!(said.lines().last(), Some("ok"), "{said}");
+    Ok(())
+}
+
+/// A React page in the manner of mentoring.md, in a real browser, with session cookies from another port's page.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_end_of_mentoring() -> anyhow::Result<()> {
+    let page = process::free_address()?;
+    let sandbox = Sandbox::start_with(Backend::Sqlite, |config| {
+        config.edge.allowed_origins = vec![format!("http://{page}")];
+    })
+    .await?;
+    sandbox
+        .provision(
+            r#"{"user": {"id": "5", "username": "johndoe", "roles": ["student"], "assigned_mentor_id": "6"}}
+               {"user": {"id": "6", "username": "tess", "roles": ["teacher"]}}
+               {"conversation": {"kind": "CONVERSATION_KIND_MENTORING", "number": 123, "participants": [{"user_id": "5", "role": "student"}, {"user_id": "6", "role": "teacher"}]}}"#,
+        )
+        .await?;
+    let mut sessions = Vec::new();
+    for user_id in ["5", "6"] {
+        let request = CreateSessionRequest { user_id: user_id.into(), ttl_seconds: 600 };
+        sessions.push(sandbox.identity()?.create_session(request).await?.into_inner().session_key);
+    }
+    let arguments = [&sandbox.edge.to_string(), &page.port().to_string(), &sessions[0], &sessions[1], "123"];
+    let said = process::script("node", "mentoring.mjs", &arguments.map(|argument| argument as &str)).await?;
     assert_eq!(said.lines().last(), Some("ok"), "{said}");
     Ok(())
 }
