@@ -190,27 +190,10 @@ const JWT_ENDS: Ends =
 pub(crate) mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
-    use switchboard_proto::chat::v1::{Message, MessageStatus};
+    use switchboard_proto::chat::v1::{Message, MessageStatus, Typing};
 
     use super::*;
-
-    /// The JSON fences of a protocol's document, in their order.
-    pub(crate) fn fences(document: &str) -> Vec<Value> {
-        document
-            .split("```json\n")
-            .skip(1)
-            .map(|rest| {
-                // Fences inside a list are indented.
-                let fence = rest.split("```").next().unwrap_or_default();
-                let without_comments: String = fence
-                    .lines()
-                    .map(|line| line.split(" //").next().unwrap_or_default())
-                    .collect::<Vec<_>>()
-                    .join("\n");
-                serde_json::from_str(&without_comments).unwrap_or_else(|error| panic!("{error} in {fence}"))
-            })
-            .collect()
-    }
+    pub(crate) use crate::documents::examples as fences;
 
     pub(crate) fn timestamp(seconds: i64) -> Option<Timestamp> {
         Some(Timestamp { seconds, nanos: 0 })
@@ -311,6 +294,49 @@ pub(crate) mod tests {
                         prop_assert!(blank, "{} was ignored", text);
                     }
                 }
+            }
+        }
+
+        /// Ids that are numbers in a document are numbers, those that are strings are strings, and so on.
+        #[test]
+        fn clients_find_what_they_read_with_its_type(
+            content in any::<String>(),
+            user in "[0-9]{1,9}",
+            number in 1i64..(1 << 53),
+            seconds in 0i64..4_000_000_000,
+            is_typing: bool,
+        ) {
+            let mut event = message(&content, &user, "staff", (seconds, 0));
+            if let Event::Message(message) = &mut event {
+                message.number = number;
+            }
+            let person = User { id: user.clone(), full_name: content.clone(), ..User::default() };
+            let told = |dialect: &dyn Dialect, event: &Event| value(&dialect.encode(event, 0, &person));
+            let is_time = |value: &Value| value.as_str().is_some_and(|at| at.ends_with('Z') && at.contains('T'));
+
+            let therapy = told(THERAPY, &event);
+            prop_assert_eq!(&therapy["message_id"], &Value::from(number.to_string()));
+            prop_assert!(therapy["sender_id"].is_string() && is_time(&therapy["timestamp"]));
+            let clinic = &told(CLINIC, &event)["message"];
+            prop_assert!(clinic["id"].is_string() && clinic["sender_type"].is_string() && is_time(&clinic["created_at"]));
+            let mobile = &told(MOBILE, &event)["message"];
+            prop_assert_eq!(mobile["message_id"].as_i64(), Some(number));
+            prop_assert!(mobile["is_urgent"].is_boolean() && mobile["media_url"].is_string() && is_time(&mobile["sent_at"]));
+            prop_assert!(mobile["sender_info"]["first_name"].is_string() && mobile["status"].is_string());
+            let mentoring = &told(MENTORING, &event)["message"];
+            prop_assert_eq!(mentoring["id"].as_i64(), Some(number));
+            prop_assert_eq!(&mentoring["sender"], &id_value(&user));
+            prop_assert!(mentoring["is_read"].is_boolean() && mentoring["is_own_message"].is_boolean());
+            prop_assert!(mentoring["sender_profile"].is_object() && is_time(&mentoring["timestamp"]));
+            let consultation = &told(CONSULTATION, &event)["data"];
+            prop_assert!(consultation["id"].is_string() && consultation["sender_id"].is_string());
+            prop_assert!(consultation["sender_name"].is_string() && is_time(&consultation["created_at"]));
+
+            let typing = Event::Typing(Typing { user_id: user, role: "staff".into(), is_typing, at: timestamp(seconds) });
+            for (dialect, name) in [(MOBILE, "user_id"), (CONSULTATION, "user_name")] {
+                let typing = told(dialect, &typing);
+                prop_assert_eq!(typing["is_typing"].as_bool(), Some(is_typing));
+                prop_assert!(!typing[name].is_null());
             }
         }
 

@@ -6,6 +6,7 @@
 
 mod closing;
 mod dialect;
+pub mod documents;
 pub mod goodbye;
 mod handshake;
 mod link;

@@ -22,11 +22,15 @@ async function say(from, to, text) {
   await page.locator(`#person-${from} li.mine`, { hasText: text }).waitFor();
 }
 
-for (const id of [123, 456, 701, 702]) await page.locator(`#person-${id} [data-on=true]`).waitFor();
+for (const id of [123, 456, 701, 702, 'abc123xyz', 900, 801, 802]) await page.locator(`#person-${id} [data-on=true]`).waitFor();
 await say(123, 456, 'Hello, how are you today?');
 await say(456, 123, 'Fine <b>thanks</b> & you');
 await say(701, 702, 'Hello, doctor!');
 await say(702, 701, 'Hello!');
+await say('abc123xyz', 900, 'Hello, I need help!');
+await say(900, 'abc123xyz', 'How can I help?');
+await say(801, 802, 'Hello, expert!');
+await say(802, 801, 'Hello, client!');
 assert.equal(await page.locator('li b').count(), 0, 'what people write is text');
 assert.deepEqual(complaints, []);
 if (process.argv[3]) await page.screenshot({ path: process.argv[3], fullPage: true });

@@ -2,6 +2,7 @@
 
 mod binary;
 mod chat_contract;
+mod coverage;
 mod crash;
 mod hostile;
 mod outside;

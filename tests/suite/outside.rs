@@ -106,16 +106,28 @@ async fn the_demonstration_works_as_printed() -> anyhow::Result<()> {
     for _ in 0..2 {
         let (_server, guide) = Process::start_reading(&["demo"], &settings, "Stop with Ctrl-C")?;
         let urls: Vec<&str> = guide.lines().map(str::trim).filter(|line| line.starts_with("ws://")).collect();
-        assert_eq!(urls.len(), 4, "{guide}");
-        for (pair, frame) in urls.chunks(2).zip([r#"{"message": "hi"}"#, r#"{"content": "hi"}"#]) {
+        assert_eq!(urls.len(), 8, "{guide}");
+        let frames = [
+            r#"{"message": "hi"}"#,
+            r#"{"content": "hi"}"#,
+            r#"{"type": "chat_message", "content": "hi"}"#,
+            r#"{"type": "chat_message", "message": "hi"}"#,
+        ];
+        for (pair, frame) in urls.chunks(2).zip(frames) {
             let (mut one, mut other) = (Client::connect(pair[0], &[]).await?, Client::connect(pair[1], &[]).await?);
             one.send(frame).await?;
-            assert!(other.next().await?.to_string().contains("hi"));
+            while !other.next().await?.to_string().contains("\"hi\"") {}
+        }
+        let cookies = guide.lines().filter_map(|line| line.trim().strip_prefix("wscat -H '")?.split_once("' -c "));
+        for (cookie, url) in cookies {
+            let cookie = cookie.strip_prefix("Cookie: ").context("a cookie")?.to_owned();
+            let mut socket = Client::connect(url, &[("cookie", cookie)]).await?;
+            assert_eq!(socket.next().await?["conversation_id"], "123");
         }
         let (status, page) = client::call(edge, "GET", "/", None, None).await?;
         assert!(status == 200 && page.as_str().is_some_and(|page| page.contains("playground")));
         let (status, people) = client::call(edge, "GET", "/playground.json", None, None).await?;
-        assert_eq!((status, people["people"].as_array().map(Vec::len)), (200, Some(4)));
+        assert_eq!((status, people["people"].as_array().map(Vec::len)), (200, Some(8)));
 
         // The printed grpcurl lines, run by a shell as they stand.
         let begin = guide.find("with grpcurl\n").context("grpcurl lines")? + "with grpcurl\n".len();

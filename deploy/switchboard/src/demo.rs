@@ -3,15 +3,17 @@
 use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
 use serde_json::json;
-use switchboard_chassis::{Micros, Secret};
+use switchboard_chassis::{Micros, Secret, grpc::Peer};
 use switchboard_edge::Playground;
 use switchboard_identity::jwt;
-use switchboard_proto::identity::v1::User;
+use switchboard_proto::identity::v1::{CreateSessionRequest, User, identity_service_client::IdentityServiceClient};
 
 /// Who is there, for [`provision`](crate::provision::provision).
 pub const PEOPLE: &str = include_str!("../demo/people.jsonl");
 /// The clinic chat, with the id that clinic.md prints.
 const CHAT_ID: &str = "550e8400-e29b-41d4-a716-446655440000";
+/// The device, with the id that mobile.md prints.
+const DEVICE_ID: &str = "abc123xyz";
 /// Long enough for a day of trying things out.
 const TOKEN_TTL_S: i64 = 24 * 3600;
 
@@ -20,8 +22,31 @@ struct Person {
     protocol: &'static str,
     who: &'static str,
     id: &'static str,
-    path: String,
-    token: String,
+    /// Path and query, with the credential.
+    target: String,
+}
+
+/// Session cookies of the people of mentoring.
+pub struct Sessions {
+    /// John's.
+    pub student: String,
+    /// Tess's.
+    pub teacher: String,
+}
+
+impl Sessions {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// When the identity service refuses.
+    pub async fn open(identity: Peer) -> anyhow::Result<Self> {
+        let mut identity = IdentityServiceClient::new(identity);
+        let mut open = async |user_id: &str| {
+            let request = CreateSessionRequest { user_id: user_id.to_owned(), ttl_seconds: TOKEN_TTL_S };
+            anyhow::Ok(identity.create_session(request).await?.into_inner().session_key)
+        };
+        Ok(Self { student: open("5").await?, teacher: open("6").await? })
+    }
 }
 
 /// The people with fresh tokens.
@@ -35,20 +60,29 @@ impl Demo {
     /// # Errors
     /// When a token cannot be made.
     pub fn new(jwt_secret: &Secret, now: Micros) -> anyhow::Result<Self> {
-        let therapy = "/ws/chat/123/456/".to_owned();
+        let therapy = "/ws/chat/123/456/";
         let clinic = format!("/ws/chat/{CHAT_ID}/");
+        let mobile = "/ws/mobile/chat/123/";
+        let consultation = "/ws/chat/c0500000-0000-4000-8000-000000000000/";
         let people = [
-            ("therapy", "Cleo, customer 123", "123", &therapy),
-            ("therapy", "Theo, therapist 456", "456", &therapy),
-            ("clinic", "Pat, patient 701", "701", &clinic),
-            ("clinic", "Dora, professional 702", "702", &clinic),
+            ("therapy", "Cleo, customer 123", "123", therapy),
+            ("therapy", "Theo, therapist 456", "456", therapy),
+            ("clinic", "Pat, patient 701", "701", clinic.as_str()),
+            ("clinic", "Dora, professional 702", "702", clinic.as_str()),
+            ("mobile", "the device abc123xyz", DEVICE_ID, mobile),
+            ("mobile", "Sam, staff 900", "900", mobile),
+            ("consultation", "Clara, client 801", "801", consultation),
+            ("consultation", "Ed, expert 802", "802", consultation),
         ];
         let people = people
             .into_iter()
             .map(|(protocol, who, id, path)| {
                 let user = User { id: id.to_owned(), ..User::default() };
-                let token = jwt::sign(jwt_secret, &user, now, TOKEN_TTL_S)?;
-                Ok(Person { protocol, who, id, path: path.clone(), token })
+                let credential = match id {
+                    DEVICE_ID => format!("device_id={DEVICE_ID}"),
+                    _ => format!("token={}", jwt::sign(jwt_secret, &user, now, TOKEN_TTL_S)?),
+                };
+                Ok(Person { protocol, who, id, target: format!("{path}?{credential}") })
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Self { people })
@@ -61,10 +95,7 @@ impl Demo {
             .people
             .iter()
             .map(|person| {
-                json!({
-                    "protocol": person.protocol, "who": person.who, "id": person.id, "path": person.path,
-                    "token": person.token,
-                })
+                json!({ "protocol": person.protocol, "who": person.who, "id": person.id, "target": person.target })
             })
             .collect();
         Playground { people: json!({ "people": people }).to_string() }
@@ -72,9 +103,16 @@ impl Demo {
 
     /// What a person at a terminal needs to know.
     #[must_use]
-    pub fn guide(&self, edge: SocketAddr, grpc: SocketAddr, data_dir: &Path, grpc_token: &Secret) -> String {
+    pub fn guide(
+        &self,
+        edge: SocketAddr,
+        grpc: SocketAddr,
+        data_dir: &Path,
+        grpc_token: &Secret,
+        sessions: &Sessions,
+    ) -> String {
         let mut text = format!(
-            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in two protocols\n",
+            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in four protocols\n",
             data_dir.display()
         );
         let mut protocol = "";
@@ -83,16 +121,25 @@ impl Demo {
                 protocol = person.protocol;
                 let _ = write!(text, "\n{protocol}\n");
             }
-            let _ = write!(text, "  {}\n    ws://{edge}{}?token={}\n", person.who, person.path, person.token);
+            let _ = write!(text, "  {}\n    ws://{edge}{}\n", person.who, person.target);
         }
+        let _ = write!(
+            text,
+            "\nmentoring (by session cookie)\n  \
+             John, student 5\n    \
+             wscat -H 'Cookie: sessionid={}' -c ws://{edge}/ws/chat/my-conversation/\n  \
+             Tess, teacher 6\n    \
+             wscat -H 'Cookie: sessionid={}' -c ws://{edge}/ws/chat/conversations/123/\n",
+            sessions.student, sessions.teacher
+        );
         let person = |protocol: &str| self.people.iter().find(|person| person.protocol == protocol);
         if let (Some(cleo), Some(pat)) = (person("therapy"), person("clinic")) {
             let _ = write!(
                 text,
                 "\nwith wscat (npm install -g wscat)\n  \
-                 wscat -c 'ws://{edge}{}?token={}' -x '{{\"message\": \"Hello\"}}' -w 2\n  \
-                 wscat -c 'ws://{edge}{}?token={}' -x '{{\"content\": \"Hello, doctor!\"}}' -w 2\n",
-                cleo.path, cleo.token, pat.path, pat.token
+                 wscat -c 'ws://{edge}{}' -x '{{\"message\": \"Hello\"}}' -w 2\n  \
+                 wscat -c 'ws://{edge}{}' -x '{{\"content\": \"Hello, doctor!\"}}' -w 2\n",
+                cleo.target, pat.target
             );
         }
         let grpcurl = format!("grpcurl -plaintext -H 'authorization: Bearer {}'", grpc_token.expose());

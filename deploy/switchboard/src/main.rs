@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use switchboard::{
     Listeners, Plan, Secrets,
     config::{Config, Role},
-    demo::{self, Demo},
+    demo::{self, Demo, Sessions},
     provision::provision,
     start,
 };
@@ -179,8 +179,9 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
 
     if let (Some(demo), (Some(edge), Some(grpc))) = (demo, addresses) {
         let itself = remote_peer(&format!("http://{grpc}"), &secrets.grpc_token)?;
-        provision(demo::PEOPLE, itself.clone(), itself).await.context("cannot load the demo's people")?;
-        say(&demo.guide(edge, grpc, &config.data_dir, &secrets.grpc_token));
+        provision(demo::PEOPLE, itself.clone(), itself.clone()).await.context("cannot load the demo's people")?;
+        let sessions = Sessions::open(itself).await?;
+        say(&demo.guide(edge, grpc, &config.data_dir, &secrets.grpc_token, &sessions));
     }
     lifecycle.finish(Duration::from_secs(config.drain_timeout_s)).await.map_err(anyhow::Error::msg)?;
     tracing::info!("stopped");

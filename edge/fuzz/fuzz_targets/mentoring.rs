@@ -1,0 +1,11 @@
+//! Any bytes as a frame of mentoring: `cargo +nightly fuzz run mentoring` in `edge`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use switchboard_edge::documents::{Reaction, react};
+
+fuzz_target!(|frame: &str| {
+    if let Some(Reaction::Answers(answer)) = react("mentoring", frame) {
+        assert!(answer.starts_with('{'));
+    }
+});
