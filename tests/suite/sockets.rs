@@ -177,7 +177,7 @@ async fn a_slow_socket_delays_nobody() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_ends_with_its_token() -> anyhow::Result<()> {
     let sandbox = sandbox_on(Backend::Sqlite).await?;
-    let token = sandbox.token_for(&User { id: "p".into(), ..User::default() }, 2)?;
+    let token = sandbox.token_for(&User { id: "p".into(), ..User::default() }, 5)?;
     let mut socket = Client::connect(&format!("ws://{}{PATH}?token={token}", sandbox.edge), &[]).await?;
     socket.send(say("still good")).await?;
     heard(&mut socket, 1).await?;
@@ -189,7 +189,7 @@ async fn a_socket_ends_with_its_token() -> anyhow::Result<()> {
 async fn a_dead_peer_is_cut_and_a_quiet_one_is_not() -> anyhow::Result<()> {
     let sandbox = Sandbox::start_with(Backend::Sqlite, |config| {
         config.edge.ping_interval_s = 1;
-        config.edge.idle_timeout_s = 3;
+        config.edge.idle_timeout_s = 6;
     })
     .await?;
     sandbox.provision(PEOPLE).await?;

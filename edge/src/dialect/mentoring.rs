@@ -1,7 +1,7 @@
 //! mentoring.md: `{"message": "..."}` or `{"type": "mark_read"}` in, frames with a `type` or an `error` out.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use switchboard_proto::{
     chat::v1::{
         Conversation, Message, MessageStatus, Receipt, RefusalReason, Refused, Send, converse_request::Action,
@@ -89,9 +89,9 @@ impl Dialect for Mentoring {
 
     fn encode(&self, event: &Event, view: usize, person: &User) -> Utf8Bytes {
         #[derive(Serialize)]
-        struct Told {
+        struct Told<M: Serialize> {
             r#type: &'static str,
-            message: Value,
+            message: M,
         }
         #[derive(Serialize)]
         struct Read {
@@ -130,21 +130,30 @@ impl Dialect for Mentoring {
 }
 
 /// A message as clients read it.
-pub(crate) fn shown(message: &Message, person: &User, is_own_message: bool) -> Value {
-    let fields = [
-        ("id", Value::from(message.number)),
-        ("sender", id_value(&message.sender_id)),
-        ("sender_profile", profile(person, &message.sender_role)),
-        ("content", Value::from(message.content.as_str())),
-        ("timestamp", Value::from(iso(message.created_at))),
-        ("is_read", Value::from(message.status() == MessageStatus::Read)),
-        ("is_own_message", Value::from(is_own_message)),
-    ];
-    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+pub(crate) fn shown<'a>(message: &'a Message, person: &'a User, is_own_message: bool) -> impl Serialize + 'a {
+    #[derive(Serialize)]
+    struct Out<'a, P: Serialize> {
+        id: i64,
+        sender: Value,
+        sender_profile: P,
+        content: &'a str,
+        timestamp: String,
+        is_read: bool,
+        is_own_message: bool,
+    }
+    Out {
+        id: message.number,
+        sender: id_value(&message.sender_id),
+        sender_profile: profile(person, &message.sender_role),
+        content: &message.content,
+        timestamp: iso(message.created_at),
+        is_read: message.status() == MessageStatus::Read,
+        is_own_message,
+    }
 }
 
 /// A person as clients read it. Its `user_id` is the profile's id; who has none is named by the user's.
-pub(crate) fn profile(person: &User, role: &str) -> Value {
+pub(crate) fn profile<'a>(person: &'a User, role: &str) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Out<'a> {
         user_id: Value,
@@ -154,18 +163,18 @@ pub(crate) fn profile(person: &User, role: &str) -> Value {
         role: String,
     }
     let id = if person.profile_id.is_empty() { &person.id } else { &person.profile_id };
-    let out = Out {
+    Out {
         user_id: id_value(id),
         full_name: &person.full_name,
         username: &person.username,
         email: &person.email,
         role: role.to_uppercase(),
-    };
-    serde_json::to_value(out).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
     use switchboard_proto::chat::v1::{MessageRef, Receipts};
 
     use super::*;

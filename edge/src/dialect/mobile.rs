@@ -96,9 +96,9 @@ impl Dialect for Mobile {
 
     fn encode(&self, event: &Event, _: usize, person: &User) -> Utf8Bytes {
         #[derive(Serialize)]
-        struct Told {
+        struct Told<M: Serialize> {
             r#type: &'static str,
-            message: Value,
+            message: M,
         }
         #[derive(Serialize)]
         struct TypingOut<'a> {
@@ -234,7 +234,7 @@ fn read_receipt(frame: &Map<String, Value>) -> Result<Receipt, String> {
 }
 
 /// A message as clients read it; REST also gives its metadata.
-pub(crate) fn shown(message: &Message, person: &User, with_metadata: bool) -> Value {
+pub(crate) fn shown<'a>(message: &'a Message, person: &'a User, with_metadata: bool) -> impl Serialize + 'a {
     #[derive(Serialize)]
     #[serde(untagged)]
     enum Sender<'a> {
@@ -263,7 +263,7 @@ pub(crate) fn shown(message: &Message, person: &User, with_metadata: bool) -> Va
         ("admin", Sender::Staff { id, username: &person.username, first_name, last_name })
     };
     let metadata = || serde_json::from_str(&message.metadata_json).unwrap_or_else(|_| Value::Object(Map::new()));
-    let out = Out {
+    Out {
         message_id: message.number,
         content: &message.content,
         message_type: match message.message_type() {
@@ -281,8 +281,7 @@ pub(crate) fn shown(message: &Message, person: &User, with_metadata: bool) -> Va
         sender_info,
         sent_at: iso(message.created_at),
         status: status(message.status()),
-    };
-    serde_json::to_value(out).unwrap_or_default()
+    }
 }
 
 fn status(status: MessageStatus) -> &'static str {

@@ -169,7 +169,7 @@ async fn messages(call: &Call<'_>, user: &User, conversation: Conversation) -> A
     let senders: Vec<&str> = messages.iter().map(|message| message.sender_id.as_str()).collect();
     let people = call.edge.people.several(&senders).await?;
     let shown = messages.iter().zip(&people);
-    let shown = shown.map(|(message, person)| mentoring::shown(message, person, message.sender_id == user.id));
+    let shown = shown.map(|(message, person)| json!(mentoring::shown(message, person, message.sender_id == user.id)));
     paged(call, page, total, shown.collect())
 }
 
@@ -189,7 +189,7 @@ async fn send(call: &Call<'_>, user: &User, conversation: &Conversation, body: &
         send: Some(Send { content, client_message_id, ..Send::default() }),
     };
     let message = call.edge.chat.clone().send_message(request).await?.into_inner().message.unwrap_or_default();
-    Ok((StatusCode::CREATED, mentoring::shown(&message, user, true)))
+    Ok((StatusCode::CREATED, json!(mentoring::shown(&message, user, true))))
 }
 
 async fn mark_read(call: &Call<'_>, user: &User, conversation: &Conversation) -> Result<i64, Failure> {
@@ -212,7 +212,7 @@ async fn shown(call: &Call<'_>, user: &User, summaries: &[ConversationSummary]) 
         let conversation = summary.conversation.clone().unwrap_or_default();
         let profile = |roles: &[&str]| {
             let seat = conversation.participants.iter().find(|seat| roles.contains(&seat.role.as_str()));
-            seat.map(|seat| mentoring::profile(&person(&seat.user_id), &seat.role))
+            seat.map(|seat| json!(mentoring::profile(&person(&seat.user_id), &seat.role)))
         };
         let last_message = summary.last_message.as_ref();
         json!({
@@ -221,7 +221,7 @@ async fn shown(call: &Call<'_>, user: &User, summaries: &[ConversationSummary]) 
             "teacher_profile": profile(&["teacher", "trainer"]),
             "created_at": iso(conversation.created_at),
             "updated_at": iso(conversation.updated_at),
-            "last_message": last_message.map(|last| mentoring::shown(last, &person(&last.sender_id), last.sender_id == user.id)),
+            "last_message": last_message.map(|last| json!(mentoring::shown(last, &person(&last.sender_id), last.sender_id == user.id))),
             "unread_message_count_for_user": summary.unread_count,
         })
     });

@@ -131,7 +131,8 @@ async fn detail(call: &Call<'_>, device_id: &str, number: &str) -> Answer {
         .map(|message| if message.sender_role == "device" { "" } else { message.sender_id.as_str() })
         .collect();
     let people = call.edge.people.several(&staff).await?;
-    let shown = messages.iter().zip(&people).map(|(message, person)| mobile::shown(message, person, true)).collect();
+    let shown =
+        messages.iter().zip(&people).map(|(message, person)| json!(mobile::shown(message, person, true))).collect();
     let mut value = listed(&summary);
     value["messages"] = Value::Array(shown);
     Ok((StatusCode::OK, value))
@@ -151,7 +152,7 @@ async fn send(call: &Call<'_>, device_id: &str, number: &str, body: &Map<String,
         _ => status.into(),
     })?;
     let message = sent.into_inner().message.unwrap_or_default();
-    Ok((StatusCode::CREATED, mobile::shown(&message, &User::default(), true)))
+    Ok((StatusCode::CREATED, json!(mobile::shown(&message, &User::default(), true))))
 }
 
 async fn check_device(call: &Call<'_>, device_id: &str) -> Result<(), Failure> {
