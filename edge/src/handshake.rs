@@ -7,9 +7,8 @@ use http::{
 use switchboard_chassis::clock;
 use switchboard_proto::{
     chat::v1::{
-        Conversation, ConversationKind, ConversationNumber, GetConversationRequest, Join, Joined,
-        OpenConversationRequest, Participant, RefusalReason, converse_request::Action, converse_response::Event,
-        get_conversation_request, join,
+        Conversation, ConversationKind, ConversationNumber, Join, Joined, OpenConversationRequest, Participant,
+        RefusalReason, converse_request::Action, converse_response::Event, join,
     },
     identity::v1::{
         AuthenticateRequest, BatchGetUsersRequest, Principal, User, authenticate_request::Credential,
@@ -258,24 +257,15 @@ impl Edge {
     async fn admit_by_id(&self, visitor: &Visitor, id: &str) -> Result<Admission, Turned> {
         let rooms =
             Rooms { ends: dialect::CLINIC.ends(), last_words: dialect::CLINIC.last_words(), dialect: dialect::of_uuid };
-        let with_seat = self.join(by_id(id, &visitor.user.id, ""), Some(visitor), rooms.clone()).await;
-        match with_seat {
+        // A conversation of another kind must not see somebody come whom this URL does not lead to.
+        let as_role = |role: &str| Join {
+            kinds: vec![ConversationKind::Clinic.into(), ConversationKind::Consultation.into()],
+            ..by_id(id, &visitor.user.id, role)
+        };
+        match self.join(as_role(""), Some(visitor), rooms.clone()).await {
+            // Where the kind admits staff without a seat.
             Err(turned) if turned.goodbye == goodbye::FORBIDDEN && visitor.is("staff") => {
-                // Staff enters without a seat where the kind admits it. It is asked first: who is refused in the end
-                // must not have been seen in the room.
-                let request = GetConversationRequest {
-                    conversation: Some(get_conversation_request::Conversation::ConversationId(id.to_owned())),
-                    user_id: String::new(),
-                };
-                let found = self.chat.clone().get_conversation(request).await.map_err(|status| failed(&status))?;
-                let kind =
-                    found.into_inner().summary.and_then(|summary| summary.conversation).map(|found| found.kind());
-                match kind {
-                    Some(ConversationKind::Consultation) => {
-                        self.join(by_id(id, &visitor.user.id, "staff"), Some(visitor), rooms).await
-                    }
-                    _ => Err(turned),
-                }
+                self.join(as_role("staff"), Some(visitor), rooms).await
             }
             other => other,
         }
@@ -424,6 +414,7 @@ fn by_id(id: &str, user_id: &str, role: &str) -> Join {
         conversation: Some(join::Conversation::ConversationId(id.to_owned())),
         user_id: user_id.to_owned(),
         role: role.to_owned(),
+        ..Join::default()
     }
 }
 
@@ -433,6 +424,7 @@ fn by_number(kind: ConversationKind, number: i64, user_id: &str, role: &str) -> 
         conversation: Some(join::Conversation::ConversationNumber(number)),
         user_id: user_id.to_owned(),
         role: role.to_owned(),
+        ..Join::default()
     }
 }
 

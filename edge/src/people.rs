@@ -8,12 +8,17 @@ use switchboard_proto::{
     chat::v1::converse_response::Event,
     identity::v1::{BatchGetUsersRequest, User, identity_service_client::IdentityServiceClient},
 };
+use tokio::time::timeout;
 use tonic::Status;
 
 use crate::dialect::Dialect;
 
 /// How long a changed name may show as it was.
 const KEPT: Duration = Duration::from_secs(30);
+/// How long identity is not asked again for somebody of whom it did not tell.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
+/// How long a frame waits for a name.
+const PATIENCE: Duration = Duration::from_millis(500);
 const PEOPLE_MAX: u64 = 50_000;
 /// The most that one call fetches.
 const FETCHED_MAX: usize = 500;
@@ -23,11 +28,14 @@ const FETCHED_MAX: usize = 500;
 pub(crate) struct People {
     identity: IdentityServiceClient<Peer>,
     known: Cache<String, Arc<User>>,
+    /// Those of whom identity did not tell just now.
+    nameless: Cache<String, Arc<User>>,
 }
 
 impl People {
     pub(crate) fn new(identity: IdentityServiceClient<Peer>) -> Self {
-        Self { identity, known: Cache::builder().max_capacity(PEOPLE_MAX).time_to_live(KEPT).build() }
+        let cache = |kept| Cache::builder().max_capacity(PEOPLE_MAX).time_to_live(kept).build();
+        Self { identity, known: cache(KEPT), nameless: cache(ASKED_AGAIN) }
     }
 
     /// The person whom a dialect's encoding of an event describes.
@@ -38,16 +46,33 @@ impl People {
         }
     }
 
-    /// One person. Somebody unknown, or whom identity does not tell of just now, has an id and no name.
+    /// One person, fetched once however many ask. Somebody unknown has an id and no name; so has for a moment somebody
+    /// of whom identity does not tell in time: a name must not hold up a conversation.
     pub(crate) async fn one(&self, id: &str) -> Arc<User> {
-        match self.several(&[id]).await {
-            Ok(mut people) => people.pop(),
+        if let Some(nameless) = self.nameless.get(id).await {
+            return nameless;
+        }
+        let fetched = self.known.try_get_with_by_ref(id, async {
+            match timeout(PATIENCE, self.fetch(vec![id.to_owned()])).await {
+                Ok(found) => Ok(found?.pop().unwrap_or_else(|| Arc::new(nameless(id)))),
+                Err(_) => Err(Status::deadline_exceeded("identity is slow")),
+            }
+        });
+        match fetched.await {
+            Ok(person) => person,
             Err(status) => {
                 tracing::warn!(code = ?status.code(), "a name is missing");
-                None
+                let person = Arc::new(nameless(id));
+                self.nameless.insert(id.to_owned(), person.clone()).await;
+                person
             }
         }
-        .unwrap_or_else(|| Arc::new(nameless(id)))
+    }
+
+    async fn fetch(&self, user_ids: Vec<String>) -> Result<Vec<Arc<User>>, Status> {
+        let request = BatchGetUsersRequest { user_ids };
+        let found = self.identity.clone().batch_get_users(request).await?.into_inner();
+        Ok(found.users.into_iter().map(Arc::new).collect())
     }
 
     /// Several people, in the order of their ids, with one call for those that are not known.
@@ -65,9 +90,7 @@ impl People {
         missing.dedup();
         let mut found = Vec::new();
         for user_ids in missing.chunks(FETCHED_MAX) {
-            let request = BatchGetUsersRequest { user_ids: user_ids.to_vec() };
-            for user in self.identity.clone().batch_get_users(request).await?.into_inner().users {
-                let user = Arc::new(user);
+            for user in self.fetch(user_ids.to_vec()).await? {
                 self.known.insert(user.id.clone(), user.clone()).await;
                 found.push(user);
             }

@@ -98,6 +98,9 @@ struct Session<S> {
     rejoin: Option<BoxFuture<'static, ()>>,
     pending: VecDeque<Pending>,
     last_request: u64,
+    /// What is said before anything else, while it waits for the answer to the first request.
+    greeting: Option<Utf8Bytes>,
+    first_request: Option<u64>,
     is_linked: bool,
     clock: Clock,
 }
@@ -122,6 +125,8 @@ where
         rejoin: None,
         pending: VecDeque::new(),
         last_request: 0,
+        greeting: None,
+        first_request: None,
         is_linked: true,
         clock: admission.clock,
     };
@@ -144,16 +149,27 @@ where
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn greet(&mut self, conversation: &Conversation) -> Result<(), End> {
-        if let Some(action) = self.dialect.on_join() {
-            self.ask(action);
-        }
         let (seconds, nanos) = clock::split(self.clock.now());
         let now = dialect::iso(Some(Timestamp { seconds, nanos }));
-        match self.dialect.greeting(conversation, &self.viewer, &now) {
-            Some(greeting) => {
-                self.feed(greeting).await?;
+        self.greeting = self.dialect.greeting(conversation, &self.viewer, &now);
+        match self.dialect.on_join() {
+            // The greeting follows its answer.
+            Some(action) => {
+                self.ask(action);
+                self.first_request = Some(self.last_request);
+                Ok(())
+            }
+            None => {
+                self.say_greeting().await?;
                 self.flush().await
             }
+        }
+    }
+
+    /// Says the greeting, if it has not been said: before anything else.
+    async fn say_greeting(&mut self) -> Result<(), End> {
+        match self.greeting.take() {
+            Some(greeting) => self.feed(greeting).await,
             None => Ok(()),
         }
     }
@@ -233,6 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match delivery {
             Delivery::Event(told) => self.hear_event(&told).await,
             Delivery::Down => {
+                self.say_greeting().await?;
                 self.is_linked = false;
                 // Typing is of the moment: it is not asked again.
                 self.pending.retain(|pending| !matches!(pending.action, Action::Typing(_) | Action::Join(_)));
@@ -250,8 +267,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn hear_event(&mut self, told: &Told) -> Result<(), End> {
         let answered = told.answer.as_ref().filter(|answer| self.handle.is(answer)).and_then(|answer| {
             let place = self.pending.iter().position(|pending| pending.request == answer.request)?;
-            self.pending.remove(place).map(|pending| pending.action)
+            self.pending.remove(place)
         });
+        self.say_greeting().await?;
+        let is_first = answered.as_ref().is_some_and(|pending| Some(pending.request) == self.first_request);
+        let answered = answered.map(|pending| pending.action);
         match &told.event {
             Event::Message(message) => match self.order.offer(message.seq) {
                 Offer::Next => self.show(told).await,
@@ -273,6 +293,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Event::Refused(refused) => match answered {
                 Some(Action::Join(_)) => self.unseated(refused),
+                // The client did not ask for it.
+                Some(_) if is_first => Ok(()),
                 Some(action) => self.feed(self.dialect.refused(refused, Some(&action))).await,
                 // It was asked again meanwhile, on another stream.
                 None => Ok(()),
@@ -301,7 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Joins again, and asks again what was not answered.
     fn join_again(&mut self) {
         let earlier = std::mem::take(&mut self.pending);
-        self.ask(Action::Join(self.join.clone()));
+        self.ask(Action::Join(Join { again: true, ..self.join.clone() }));
         for pending in earlier {
             match pending.action {
                 Action::Send(send) => self.ask(Action::Send(Send { retry: true, ..send })),

@@ -538,7 +538,7 @@ impl Stream {
 
     fn join(&self, session: u64, conversation_id: &str, user_id: &str, role: &str) {
         let conversation = Some(join::Conversation::ConversationId(conversation_id.to_owned()));
-        let join = Join { conversation, user_id: user_id.to_owned(), role: role.to_owned() };
+        let join = Join { conversation, user_id: user_id.to_owned(), role: role.to_owned(), ..Join::default() };
         self.act(session, 1, Action::Join(join));
     }
 
@@ -752,7 +752,7 @@ async fn users_devices_and_sessions(sandbox: &Sandbox) -> anyhow::Result<()> {
     let nobody = CreateSessionRequest { user_id: "nobody".into(), ttl_seconds: 0 };
     assert_eq!(identity.create_session(nobody).await.expect_err("nobody").code(), Code::NotFound);
 
-    let device = || RegisterDeviceRequest { device_id: "abc123xyz".into() };
+    let device = || RegisterDeviceRequest { device_id: "abc123xyz".into(), keep_inactive: false };
     let by_device = || check(Credential::DeviceId("abc123xyz".into()));
     assert_eq!(reason(&identity.authenticate(by_device()).await.expect_err("unknown")), "DEVICE_INVALID");
     assert!(identity.register_device(device()).await?.into_inner().created);
@@ -761,6 +761,10 @@ async fn users_devices_and_sessions(sandbox: &Sandbox) -> anyhow::Result<()> {
     assert!(matches!(who.subject, Some(Subject::Device(device)) if device.device_id == "abc123xyz"));
     identity.deactivate_device(DeactivateDeviceRequest { device_id: "abc123xyz".into() }).await?;
     assert_eq!(reason(&identity.authenticate(by_device()).await.expect_err("inactive")), "DEVICE_INVALID");
+    let by_itself = RegisterDeviceRequest { keep_inactive: true, ..device() };
+    assert_eq!(identity.register_device(by_itself).await?.into_inner().device.map(|device| device.active), Some(false));
+    assert_eq!(reason(&identity.authenticate(by_device()).await.expect_err("still inactive")), "DEVICE_INVALID");
+    assert_eq!(identity.register_device(device()).await?.into_inner().device.map(|device| device.active), Some(true));
 
     // A good token of an unknown user creates the user from its claims; what we were told stays as it was told.
     let claims = User { id: "77".into(), full_name: "New".into(), roles: vec!["admin".into()], ..User::default() };

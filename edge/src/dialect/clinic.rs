@@ -81,7 +81,7 @@ impl Dialect for Clinic {
 /// A send from a frame's or a REST body's fields, or the documented error.
 pub(crate) fn send(frame: &serde_json::Map<String, Value>, viewer: &Viewer) -> Result<Send, String> {
     let content = match frame.get("content") {
-        Some(Value::String(content)) if !content.trim().is_empty() => content.clone(),
+        Some(Value::String(content)) if !content.trim().is_empty() && !frame::is_foreign(frame, &[]) => content.clone(),
         _ => return Err(EMPTY.to_owned()),
     };
     let role = match frame.get("role") {

@@ -24,6 +24,13 @@ pub(crate) fn client_message_id(frame: &Map<String, Value>) -> Result<String, &'
     }
 }
 
+/// Whether a frame has the `type` of another protocol's: its words are then not for this one.
+pub(crate) fn is_foreign(frame: &Map<String, Value>, own_types: &[&str]) -> bool {
+    const TYPES: [&str; 6] =
+        ["chat_message", "message_status", "typing_indicator", "read_receipt", "typing", "mark_read"];
+    frame.get("type").and_then(Value::as_str).is_some_and(|kind| TYPES.contains(&kind) && !own_types.contains(&kind))
+}
+
 /// An integer, or one in decimal as a string.
 pub(crate) fn number(value: &Value) -> Option<i64> {
     match value {

@@ -57,7 +57,11 @@ impl Dialect for Mentoring {
             };
         }
         let content = match frame.get("message") {
-            Some(Value::String(content)) if !content.trim().is_empty() => content.clone(),
+            Some(Value::String(content))
+                if !content.trim().is_empty() && !frame::is_foreign(&frame, &["mark_read"]) =>
+            {
+                content.clone()
+            }
             _ => return Decoded::Reply(plain_error(EMPTY)),
         };
         match frame::client_message_id(&frame) {

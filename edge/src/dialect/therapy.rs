@@ -24,7 +24,7 @@ impl Dialect for Therapy {
         };
         let content = match frame.get("message") {
             Some(Value::String(content)) if content.trim().is_empty() => return Decoded::Ignore,
-            Some(Value::String(content)) => content.clone(),
+            Some(Value::String(content)) if !frame::is_foreign(&frame, &[]) => content.clone(),
             _ => return Decoded::Reply(typed_error("message is required and must be a string")),
         };
         match frame::client_message_id(&frame) {

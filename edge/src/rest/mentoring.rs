@@ -30,6 +30,7 @@ use crate::{
 
 const PAGE_SIZE: i32 = 20;
 const PAGE_SIZE_MAX: i32 = 1000;
+const TEACHERS: [&str; 2] = ["teacher", "trainer"];
 const NO_MENTOR: &str = "No mentor assigned. Conversation not available.";
 const NOT_A_TEACHER: &str = "Only teachers or trainers can list their conversations.";
 
@@ -71,13 +72,17 @@ async fn dispatch<B: Buf, E>(
         }
         (Conversations | Messages(_), _) if !is_teacher(&user) => Err(denied(NOT_A_TEACHER)),
         (Conversations, &Method::GET) => list(call, &user).await,
-        (Messages(number), &Method::GET) => messages(call, &user, by_number(call, &user, &number).await?).await,
+        (Messages(number), &Method::GET) => {
+            messages(call, &user, by_number(call, &user, &number, &TEACHERS).await?).await
+        }
         (Messages(number), &Method::POST) => {
-            let conversation = by_number(call, &user, &number).await?;
+            let conversation = by_number(call, &user, &number, &TEACHERS).await?;
             send(call, &user, &conversation, &object(body).await?).await
         }
         (MarkRead(number), &Method::POST) => {
-            let marked = mark_read(call, &user, &by_number(call, &user, &number).await?).await?;
+            let marked =
+                mark_read(call, &user, &by_number(call, &user, &number, &["student", "teacher", "trainer"]).await?)
+                    .await?;
             Ok((StatusCode::OK, json!({ "detail": format!("{marked} messages marked as read.") })))
         }
         (_, method) => Err(Failure(
@@ -116,12 +121,14 @@ async fn mine(call: &Call<'_>, user: &User) -> Result<Conversation, Failure> {
     })
 }
 
-async fn by_number(call: &Call<'_>, user: &User, number: &str) -> Result<Conversation, Failure> {
+/// A conversation in which the user sits in one of these roles.
+async fn by_number(call: &Call<'_>, user: &User, number: &str, roles: &[&str]) -> Result<Conversation, Failure> {
     let number = number.parse().map_err(|_| no_conversation())?;
     let number = ConversationNumber { kind: ConversationKind::Mentoring.into(), number };
     let found = summary(call, user, get_conversation_request::Conversation::ConversationNumber(number)).await?;
     let conversation = found.conversation.unwrap_or_default();
-    if conversation.participants.iter().any(|seat| seat.user_id == user.id) {
+    let mut seats = conversation.participants.iter();
+    if seats.any(|seat| seat.user_id == user.id && roles.contains(&seat.role.as_str())) {
         Ok(conversation)
     } else {
         Err(denied("You do not have permission to perform this action."))
@@ -148,6 +155,7 @@ async fn list(call: &Call<'_>, user: &User) -> Answer {
         kind: ConversationKind::Mentoring.into(),
         page_size: page.size,
         skip,
+        roles: TEACHERS.map(str::to_owned).to_vec(),
         ..ListConversationsRequest::default()
     };
     let (summaries, total) = super::conversations(call.edge, request).await?;
@@ -218,7 +226,7 @@ async fn shown(call: &Call<'_>, user: &User, summaries: &[ConversationSummary]) 
         json!({
             "id": conversation.number,
             "student_profile": profile(&["student"]),
-            "teacher_profile": profile(&["teacher", "trainer"]),
+            "teacher_profile": profile(&TEACHERS),
             "created_at": iso(conversation.created_at),
             "updated_at": iso(conversation.updated_at),
             "last_message": last_message.map(|last| json!(mentoring::shown(last, &person(&last.sender_id), last.sender_id == user.id))),
@@ -229,7 +237,7 @@ async fn shown(call: &Call<'_>, user: &User, summaries: &[ConversationSummary]) 
 }
 
 fn is_teacher(user: &User) -> bool {
-    has_role(user, "teacher") || has_role(user, "trainer")
+    TEACHERS.iter().any(|role| has_role(user, role))
 }
 
 fn page(call: &Call<'_>) -> Result<(Page, i32), Failure> {

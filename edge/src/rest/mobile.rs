@@ -1,5 +1,7 @@
 //! mobile's REST: a device's conversations. The device_id is the only credential.
 
+use std::sync::Arc;
+
 use bytes::Buf;
 use futures_util::Stream;
 use http::{Method, StatusCode};
@@ -13,6 +15,7 @@ use switchboard_proto::{
     identity::v1::{RegisterDeviceRequest, User},
 };
 use tonic::Status;
+use uuid::Uuid;
 use warp::reply::Response;
 
 use super::{BadBody, Call, object, refusal, respond};
@@ -27,6 +30,8 @@ const PAGE_SIZE: i32 = 50;
 const PAGE_SIZE_MAX: i32 = 200;
 /// The most conversations of a device's list.
 const CONVERSATIONS_MAX: i32 = 1000;
+/// The namespace of the ids of conversations that devices start (RFC 9562, version 5).
+const STARTED: Uuid = Uuid::from_u128(0x6f0b_4f0e_6e43_4a8f_9d5c_0f6a_52d1_77a1);
 const PREVIEW_CHARS: usize = 100;
 
 type Answer = Result<(StatusCode, Value), Failure>;
@@ -73,7 +78,9 @@ async fn dispatch<B: Buf, E>(
 }
 
 async fn create_session(call: &Call<'_>, device_id: String) -> Answer {
-    let done = call.edge.identity.clone().register_device(RegisterDeviceRequest { device_id }).await?.into_inner();
+    // A device that was made inactive does not make itself active.
+    let request = RegisterDeviceRequest { device_id, keep_inactive: true };
+    let done = call.edge.identity.clone().register_device(request).await?.into_inner();
     let device = done.device.unwrap_or_default();
     let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
     let created_at = iso(device.created_at);
@@ -88,23 +95,28 @@ async fn start(call: &Call<'_>, device_id: &str, body: &Map<String, Value>) -> A
         Some(Value::String(subject)) => subject.clone(),
         Some(_) => return Err(Failure(StatusCode::BAD_REQUEST, json!({ "subject": ["Not a valid string."] }))),
     };
-    let latest = conversations(call, device_id, 1).await?.pop();
-    if let Some(summary) = latest.filter(|summary| !is_closed(summary)) {
+    let (mut latest, total) = conversations(call, device_id, 1).await?;
+    if let Some(summary) = latest.pop().filter(|summary| !is_closed(summary)) {
         return Ok((StatusCode::OK, listed(&summary)));
     }
+    // The id says which of the device's conversations it is, so that two starts at once are one conversation.
+    let id = Uuid::new_v5(&STARTED, format!("{total}:{device_id}").as_bytes());
     let request = OpenConversationRequest {
         kind: ConversationKind::Mobile.into(),
         participants: vec![Participant { user_id: device_id.to_owned(), role: "device".to_owned() }],
         subject,
+        id: id.to_string(),
         ..OpenConversationRequest::default()
     };
-    let conversation = call.edge.chat.clone().open_conversation(request).await?.into_inner().conversation;
-    Ok((StatusCode::CREATED, listed(&ConversationSummary { conversation, ..ConversationSummary::default() })))
+    let opened = call.edge.chat.clone().open_conversation(request).await?.into_inner();
+    let status = if opened.created { StatusCode::CREATED } else { StatusCode::OK };
+    let conversation = opened.conversation;
+    Ok((status, listed(&ConversationSummary { conversation, ..ConversationSummary::default() })))
 }
 
 async fn list(call: &Call<'_>, device_id: &str) -> Answer {
     check_device(call, device_id).await?;
-    let found = conversations(call, device_id, CONVERSATIONS_MAX).await?;
+    let (found, _) = conversations(call, device_id, CONVERSATIONS_MAX).await?;
     Ok((StatusCode::OK, Value::Array(found.iter().map(listed).collect())))
 }
 
@@ -126,15 +138,14 @@ async fn detail(call: &Call<'_>, device_id: &str, number: &str) -> Answer {
         ..ListMessagesRequest::default()
     };
     let (messages, _) = super::messages(call.edge, request).await?;
-    let staff: Vec<&str> = messages
-        .iter()
-        .map(|message| if message.sender_role == "device" { "" } else { message.sender_id.as_str() })
-        .collect();
+    let staff = messages.iter().filter(|message| message.sender_role != "device");
+    let staff: Vec<&str> = staff.map(|message| message.sender_id.as_str()).collect();
     let people = call.edge.people.several(&staff).await?;
-    let shown =
-        messages.iter().zip(&people).map(|(message, person)| json!(mobile::shown(message, person, true))).collect();
+    let nobody = Arc::new(User::default());
+    let person = |id: &str| people.iter().find(|person| person.id == id).unwrap_or(&nobody);
+    let shown = messages.iter().map(|message| json!(mobile::shown(message, person(&message.sender_id), true)));
     let mut value = listed(&summary);
-    value["messages"] = Value::Array(shown);
+    value["messages"] = Value::Array(shown.collect());
     Ok((StatusCode::OK, value))
 }
 
@@ -188,15 +199,16 @@ async fn conversation(call: &Call<'_>, device_id: &str, number: &str) -> Result<
     }
 }
 
-async fn conversations(call: &Call<'_>, device_id: &str, max: i32) -> Result<Vec<ConversationSummary>, Failure> {
+async fn conversations(call: &Call<'_>, device_id: &str, max: i32) -> Result<(Vec<ConversationSummary>, i64), Failure> {
     let request = ListConversationsRequest {
         user_id: device_id.to_owned(),
         kind: ConversationKind::Mobile.into(),
         page_size: max,
         open_first: true,
+        roles: vec!["device".to_owned()],
         ..ListConversationsRequest::default()
     };
-    Ok(super::conversations(call.edge, request).await?.0)
+    Ok(super::conversations(call.edge, request).await?)
 }
 
 fn is_closed(summary: &ConversationSummary) -> bool {

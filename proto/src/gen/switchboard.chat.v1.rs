@@ -141,6 +141,12 @@ pub struct Join {
     /// a seat, where the kind admits staff: the caller vouches for it.
     #[prost(string, tag = "4")]
     pub role: ::prost::alloc::string::String,
+    /// When set, a conversation of another kind is CONVERSATION_NOT_FOUND.
+    #[prost(enumeration = "ConversationKind", repeated, tag = "5")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
+    /// The session was in before its stream broke: its coming is only told if its going was.
+    #[prost(bool, tag = "6")]
+    pub again: bool,
     /// Which one.
     #[prost(oneof = "join::Conversation", tags = "1, 2")]
     pub conversation: ::core::option::Option<join::Conversation>,
@@ -209,7 +215,8 @@ pub struct Typing {
     #[prost(message, optional, tag = "4")]
     pub at: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// Moves receipts of the other side's messages forward. One's own messages are never touched.
+/// Moves receipts of the other side's messages forward. One's own messages are never touched, nor those of one's own
+/// role; staff that looks on in a therapy or consultation moves nothing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Receipt {
     /// DELIVERED or READ.
@@ -323,7 +330,8 @@ pub struct Receipts {
     /// How far.
     #[prost(enumeration = "MessageStatus", tag = "3")]
     pub status: i32,
-    /// Which messages changed, in the order of `seq`; 1 to 1,000. More of them come as several events.
+    /// Which messages changed, in the order of `seq`; at most 1,000: more of them come as several events. None in a
+    /// consultation in which the messages up to `up_to` were read before.
     #[prost(message, repeated, tag = "4")]
     pub messages: ::prost::alloc::vec::Vec<MessageRef>,
     /// When.
@@ -474,6 +482,9 @@ pub struct ListConversationsRequest {
     /// Open ones before closed ones.
     #[prost(bool, tag = "6")]
     pub open_first: bool,
+    /// When set, only conversations in which the user sits in one of these roles.
+    #[prost(string, repeated, tag = "7")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A page of conversations.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -185,6 +185,9 @@ pub struct RegisterDeviceRequest {
     /// 1 to 255 characters.
     #[prost(string, tag = "1")]
     pub device_id: ::prost::alloc::string::String,
+    /// Leaves a known device that is not active as it is.
+    #[prost(bool, tag = "2")]
+    pub keep_inactive: bool,
 }
 /// The device as it is now.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -20,9 +20,9 @@ use crate::{
     convert,
     hub::Admitted,
     link::{Frame, Link},
-    model::{Conversation, Kind, MessageName, Refusal},
+    model::{Conversation, Kind, MessageName, Refusal, Role},
     rules,
-    store::{ConversationKey, MessagesFrom, Summary},
+    store::{ConversationKey, MessagesFrom, Summary, Whose},
     writer::{self, Sender},
 };
 
@@ -108,11 +108,12 @@ impl ChatService for Chat {
             "" => None,
             token => Some(read_token(token).ok_or_else(|| Error::invalid("page_token", "is not one that we gave"))?),
         };
-        let page = self
-            .rooms
-            .store
-            .conversations(&request.user_id, request.kind(), request.open_first, after, skip, size)
-            .await?;
+        let roles: Vec<&str> = request.roles.iter().filter_map(|role| Role::parse(role)).map(Role::as_str).collect();
+        if roles.len() < request.roles.len() {
+            return Err(Error::invalid("roles", "not all are roles of ours").into());
+        }
+        let whose = Whose { user_id: &request.user_id, roles: &roles, kind: request.kind() };
+        let page = self.rooms.store.conversations(whose, request.open_first, after, skip, size).await?;
         Ok(Response::new(ListConversationsResponse {
             summaries: page.summaries.into_iter().map(summary).collect(),
             next_page_token: page.next.map(write_token).unwrap_or_default(),

@@ -18,9 +18,9 @@ use uuid::Uuid;
 
 use crate::{
     convert,
-    hub::{Admitted, Hub},
+    hub::{Admitted, Entrant, Hub},
     link::{Asker, Link},
-    model::{Draft, Reading, Refusal},
+    model::{Draft, Kind, Reading, Refusal},
     rules::{self, RECEIPT_MESSAGES_MAX},
     store::{Marked, Store},
     writer::{self, Sender, Writer},
@@ -198,7 +198,9 @@ async fn enter(rooms: &Rooms, asker: &Asker, join: Join) -> Result<Admitted, Ref
             }
             None => return Err(Refusal::invalid("conversation", "is required")),
         };
-        rooms.hub.join(asker, id, join.user_id, &join.role).await
+        let kinds = join.kinds.iter().filter_map(|kind| Kind::try_from(*kind).ok()).collect();
+        let entrant = Entrant { user_id: join.user_id, role: join.role, kinds, again: join.again };
+        rooms.hub.join(asker, id, entrant).await
     };
     let entered = entered.await;
     if let Err(refusal) = &entered {
@@ -305,10 +307,12 @@ impl Rooms {
 
     /// Moves a part of the receipts, of messages above `after`.
     pub(crate) async fn read(&self, admitted: &Admitted, reading: &Reading, after: u64) -> Result<Read, Refusal> {
-        let marked = self.store.mark(admitted.conversation.id, &admitted.user_id, reading, after).await??;
-        let Marked { changed, up_to } = marked;
+        let Admitted { conversation, user_id, role } = admitted;
+        let Marked { changed, up_to } = self.store.mark(conversation, user_id, *role, reading, after).await??;
         let next = changed.last().filter(|_| changed.len() >= RECEIPT_MESSAGES_MAX).map(|last| last.seq);
-        let event = (!changed.is_empty()).then(|| {
+        // A consultation's reader is always told of; the other protocols tell only what changed.
+        let is_told = conversation.kind == Kind::Consultation && up_to.is_some();
+        let event = (!changed.is_empty() || is_told).then(|| {
             Event::Receipts(Receipts {
                 user_id: admitted.user_id.clone(),
                 role: admitted.role.as_str().to_owned(),

@@ -5,7 +5,7 @@
 //! behind was told already. Everything about one room happens under one lock, which is never held over an await.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::{
     convert, doorbell,
     link::{Asker, Link},
-    model::{Conversation, Openness, Refusal, Role},
+    model::{Conversation, Kind, Openness, Refusal, Role},
     rules,
     store::{MessagesFrom, Store},
 };
@@ -55,6 +55,20 @@ struct OpenRoom {
     links: Vec<(Link, Vec<u64>)>,
     /// How many sessions each user has here, per role.
     people: HashMap<(String, Role), usize>,
+    /// Who was told to have left.
+    gone: HashSet<(String, Role)>,
+}
+
+/// Who wants to enter, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Entrant {
+    pub(crate) user_id: String,
+    /// Empty takes the user's own seat.
+    pub(crate) role: String,
+    /// Not empty: a conversation of another kind is none.
+    pub(crate) kinds: Vec<Kind>,
+    /// It was in before its stream broke.
+    pub(crate) again: bool,
 }
 
 /// A session that is in.
@@ -85,15 +99,14 @@ impl Hub {
         &self,
         asker: &Asker,
         conversation_id: Uuid,
-        user_id: String,
-        role: &str,
+        entrant: Entrant,
     ) -> Result<Admitted, Refusal> {
         loop {
             let loaded = {
                 let mut rooms = self.shard(conversation_id);
                 match rooms.entry(conversation_id) {
                     Entry::Occupied(mut room) => match room.get_mut() {
-                        Room::Open(room) => return self.admit(room, asker, user_id, role),
+                        Room::Open(room) => return self.admit(room, asker, entrant),
                         Room::Loading { loaded, .. } => Some(loaded.clone().notified_owned()),
                     },
                     Entry::Vacant(place) => {
@@ -126,22 +139,29 @@ impl Hub {
             head,
             links: Vec::new(),
             people: HashMap::new(),
+            gone: HashSet::new(),
         };
         rooms.insert(id, Room::Open(room));
         Ok(())
     }
 
-    fn admit(&self, room: &mut OpenRoom, asker: &Asker, user_id: String, role: &str) -> Result<Admitted, Refusal> {
-        let role = rules::enter(&room.conversation, &user_id, role)?;
+    fn admit(&self, room: &mut OpenRoom, asker: &Asker, entrant: Entrant) -> Result<Admitted, Refusal> {
+        let Entrant { user_id, role, kinds, again } = entrant;
+        if !kinds.is_empty() && !kinds.contains(&room.conversation.kind) {
+            return Err(Refusal::no_conversation());
+        }
+        let role = rules::enter(&room.conversation, &user_id, &role)?;
         let conversation = WireConversation { last_seq: room.told, ..convert::conversation(&room.conversation) };
         match room.links.iter_mut().find(|(link, _)| *link == asker.link) {
             Some((_, sessions)) => sessions.push(asker.session),
             None => room.links.push((asker.link.clone(), vec![asker.session])),
         }
         asker.tell(Event::Joined(Joined { conversation: Some(conversation), role: role.as_str().to_owned() }));
-        let sessions = room.people.entry((user_id.clone(), role)).or_default();
+        let person = (user_id.clone(), role);
+        let was_gone = room.gone.remove(&person);
+        let sessions = room.people.entry(person).or_default();
         *sessions += 1;
-        if *sessions == 1 && rules::announces_joins(room.conversation.kind) {
+        if *sessions == 1 && (!again || was_gone) && rules::announces_joins(room.conversation.kind) {
             let at = Some(convert::timestamp(self.clock.now()));
             let joined = ParticipantJoined { user_id: user_id.clone(), role: role.as_str().to_owned(), at };
             self.tell_everywhere(room, Event::ParticipantJoined(joined), None);
@@ -166,7 +186,8 @@ impl Hub {
                 room.people.remove(&person);
                 if rules::announces_joins(room.conversation.kind) {
                     let at = Some(convert::timestamp(self.clock.now()));
-                    let left = ParticipantLeft { user_id: person.0, role: person.1.as_str().to_owned(), at };
+                    let left = ParticipantLeft { user_id: person.0.clone(), role: person.1.as_str().to_owned(), at };
+                    room.gone.insert(person);
                     self.tell_everywhere(room, Event::ParticipantLeft(left), None);
                 }
             }

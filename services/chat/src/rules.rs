@@ -41,6 +41,11 @@ pub(crate) fn announces_joins(kind: Kind) -> bool {
     kind == Kind::Mobile
 }
 
+/// Whether who reads in such a role has read for one of the sides; staff only looks on, except at a device's words.
+pub(crate) fn reads_for_a_side(kind: Kind, role: Role) -> bool {
+    role != Role::Staff || kind == Kind::Mobile
+}
+
 /// Whether the same people have one such conversation, not several.
 fn one_for_the_same_people(kind: Kind) -> bool {
     matches!(kind, Kind::Therapy | Kind::Clinic | Kind::Mentoring)

@@ -12,10 +12,10 @@ use switchboard_chassis::{
 };
 use uuid::Uuid;
 
-pub(crate) use lists::{ConversationKey, MessagesFrom, Summary};
+pub(crate) use lists::{ConversationKey, MessagesFrom, Summary, Whose};
 
 use crate::{
-    model::{Conversation, Kind, MessageName, Named, Opening, Openness, Reading, Refusal, Seat, Which},
+    model::{Conversation, Kind, MessageName, Named, Opening, Openness, Reading, Refusal, Role, Seat, Which},
     rules::{self, RECEIPT_MESSAGES_MAX},
 };
 use rows::{CONVERSATION_COLUMNS, ConversationRow, NamedRow, SeatRow};
@@ -202,11 +202,13 @@ impl Store {
     /// `after`; says which changed, in order.
     pub(crate) async fn mark(
         &self,
-        conversation_id: Uuid,
+        conversation: &Conversation,
         reader: &str,
+        role: Role,
         reading: &Reading,
         after: u64,
     ) -> Result<Result<Marked, Refusal>> {
+        let conversation_id = conversation.id;
         let names = match &reading.which {
             Which::These(names) => names.as_slice(),
             Which::UpTo(name) => std::slice::from_ref(name),
@@ -217,11 +219,15 @@ impl Store {
         if is_strict && names.iter().any(|name| !found.iter().any(|row| row.is(name))) {
             return Ok(Err(Refusal::no_message()));
         }
-        if reading.strict && found.iter().any(|row| row.sender_id == reader) {
+        if reading.strict && found.iter().any(|row| row.sender_id == reader || row.sender_role == role.as_str()) {
             return Ok(Err(Refusal::new(RefusalReason::OwnMessage, "one's own message has no receipt by oneself")));
         }
         if found.is_empty() && reading.which != Which::All {
             return Ok(Ok(Marked::default()));
+        }
+        if !rules::reads_for_a_side(conversation.kind, role) {
+            let up_to = found.into_iter().next().filter(|_| matches!(reading.which, Which::UpTo(_)));
+            return Ok(Ok(Marked { changed: Vec::new(), up_to: up_to.map(NamedRow::named) }));
         }
         let status = i32::from(reading.status);
         let mut changed: Vec<NamedRow> = on_pool!(&self.db.write, pool => {
@@ -232,6 +238,7 @@ impl Store {
             // The literal lets the index of unread messages serve.
             query.push(" AND status < 3 AND status < ").push_bind(status);
             query.push(" AND sender_id <> ").push_bind(reader);
+            query.push(" AND sender_role <> ").push_bind(role.as_str());
             query.push(" AND seq > ").push_bind(rows::bigint(after));
             match &reading.which {
                 Which::All => {}
@@ -248,7 +255,7 @@ impl Store {
                 }
             }
             query.push(format!(" ORDER BY seq LIMIT {RECEIPT_MESSAGES_MAX}) AND status < ")).push_bind(status);
-            query.push(" RETURNING id, number, seq, sender_id");
+            query.push(" RETURNING id, number, seq, sender_id, sender_role");
             query.build_query_as().persistent(false).fetch_all(pool).await?
         });
         changed.sort_by_key(|row| row.seq);
@@ -270,7 +277,7 @@ impl Store {
             return Ok(Vec::new());
         }
         Ok(on_pool!(&self.db.read, pool => {
-            let mut query = QueryBuilder::new("SELECT id, number, seq, sender_id FROM messages WHERE conversation_id = ");
+            let mut query = QueryBuilder::new("SELECT id, number, seq, sender_id, sender_role FROM messages WHERE conversation_id = ");
             query.push_bind(conversation_id).push(" AND (1 = 0");
             let mut ids = names.iter().filter_map(MessageName::id).peekable();
             if ids.peek().is_some() {

@@ -75,7 +75,11 @@ impl Identity {
     }
 
     async fn by_device(&self, device_id: &str) -> Result<Principal, Error> {
-        match self.store.device(device_id).await? {
+        let known = match person::check_device_id(device_id) {
+            Ok(()) => self.store.device(device_id).await?,
+            Err(_) => None,
+        };
+        match known {
             Some(row) if row.active => Ok(Principal { subject: Some(Subject::Device(device(row))), expires_at: None }),
             _ => Err(refused("DEVICE_INVALID", "the device is not registered or not active")),
         }
@@ -138,9 +142,9 @@ impl IdentityService for Identity {
         &self,
         request: Request<RegisterDeviceRequest>,
     ) -> Result<Response<RegisterDeviceResponse>, Status> {
-        let device_id = request.into_inner().device_id;
+        let RegisterDeviceRequest { device_id, keep_inactive } = request.into_inner();
         person::check_device_id(&device_id)?;
-        let (row, created) = self.store.register_device(&device_id, self.clock.now()).await?;
+        let (row, created) = self.store.register_device(&device_id, keep_inactive, self.clock.now()).await?;
         Ok(Response::new(RegisterDeviceResponse { device: Some(device(row)), created }))
     }
 

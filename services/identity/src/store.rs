@@ -147,8 +147,17 @@ impl Store {
     }
 
     /// Makes a device active; true when it was not known before.
-    pub(crate) async fn register_device(&self, device_id: &str, now: Micros) -> Result<(DeviceRow, bool)> {
-        let known = self.device(device_id).await?.is_some();
+    pub(crate) async fn register_device(
+        &self,
+        device_id: &str,
+        keep_inactive: bool,
+        now: Micros,
+    ) -> Result<(DeviceRow, bool)> {
+        let known = self.device(device_id).await?;
+        if let (Some(known), true) = (&known, keep_inactive) {
+            return Ok((known.clone(), false));
+        }
+        let known = known.is_some();
         let row = on_pool!(&self.db.write, pool => {
             sqlx::query_as(
                 "INSERT INTO devices (device_id, active, created_at) VALUES ($1, TRUE, $2)

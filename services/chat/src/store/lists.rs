@@ -25,6 +25,15 @@ pub(crate) struct Summary {
     pub(crate) unread: i64,
 }
 
+/// Whose conversations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whose<'a> {
+    pub(crate) user_id: &'a str,
+    /// Only those in which the user sits in one of these; none is all.
+    pub(crate) roles: &'a [&'a str],
+    pub(crate) kind: Kind,
+}
+
 /// Where a page of conversations ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConversationKey {
@@ -56,24 +65,40 @@ pub(crate) struct MessagesPage {
     pub(crate) more: bool,
 }
 
+/// Narrows a query over seats to some roles; none narrows nothing.
+macro_rules! in_roles {
+    ($query:expr, $roles:expr) => {
+        if !$roles.is_empty() {
+            $query.push(" AND role IN (");
+            let mut list = $query.separated(", ");
+            for role in $roles {
+                list.push_bind(*role);
+            }
+            $query.push(")");
+        }
+    };
+}
+
 impl Store {
     /// A user's conversations of a kind, the latest activity first; with `open_first`, open ones before closed ones.
     pub(crate) async fn conversations(
         &self,
-        user_id: &str,
-        kind: Kind,
+        of: Whose<'_>,
         open_first: bool,
         after: Option<ConversationKey>,
         skip: u32,
         size: u32,
     ) -> Result<ConversationsPage> {
+        let Whose { user_id, roles, kind } = of;
         let closed = i32::from(Openness::Closed);
         let (mut rows, total): (Vec<ConversationRow>, i64) = on_pool!(&self.db.read, pool => {
             let mut query = QueryBuilder::new(format!(
                 "SELECT {CONVERSATION_COLUMNS} FROM conversations
                  WHERE id IN (SELECT conversation_id FROM seats WHERE user_id = "
             ));
-            query.push_bind(user_id).push(" AND kind = ").push_bind(i32::from(kind)).push(")");
+            query.push_bind(user_id).push(" AND kind = ").push_bind(i32::from(kind));
+            in_roles!(query, roles);
+            query.push(")");
             let rank = if open_first { format!("CASE WHEN status = {closed} THEN 1 ELSE 0 END") } else { "0".to_owned() };
             if let Some(key) = after {
                 query.push(format!(" AND ({rank} > ")).push_bind(key.rank);
@@ -83,13 +108,11 @@ impl Store {
             query.push(format!(" ORDER BY {rank} + 0, updated_at DESC, id DESC LIMIT "));
             query.push_bind(i64::from(size) + 1).push(" OFFSET ").push_bind(i64::from(skip));
             let rows = query.build_query_as().fetch_all(pool).await?;
-            let total = sqlx::query_scalar(
-                "SELECT COUNT(DISTINCT conversation_id) FROM seats WHERE user_id = $1 AND kind = $2",
-            )
-            .bind(user_id)
-            .bind(i32::from(kind))
-            .fetch_one(pool)
-            .await?;
+            let mut query =
+                QueryBuilder::new("SELECT COUNT(DISTINCT conversation_id) FROM seats WHERE user_id = ");
+            query.push_bind(user_id).push(" AND kind = ").push_bind(i32::from(kind));
+            in_roles!(query, roles);
+            let total = query.build_query_scalar().fetch_one(pool).await?;
             (rows, total)
         });
         let mut more = rows.len() > size as usize;

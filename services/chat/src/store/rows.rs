@@ -105,6 +105,7 @@ pub(super) struct NamedRow {
     number: i64,
     pub(super) seq: i64,
     pub(super) sender_id: String,
+    pub(super) sender_role: String,
 }
 
 impl NamedRow {
