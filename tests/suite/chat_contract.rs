@@ -685,6 +685,30 @@ async fn joins_are_told_once_per_person(sandbox: &Sandbox) -> anyhow::Result<()>
     let frame = stream.next().await?;
     assert_eq!(frame.sessions, [3], "told when the last socket left, to who remains");
     assert!(matches!(frame.event, Some(Event::ParticipantLeft(left)) if left.user_id == "dev"));
+    // Who comes again after a broken stream is told of only if the going was told.
+    let again = |kinds: Vec<i32>| {
+        let conversation = Some(join::Conversation::ConversationId(id.clone()));
+        Action::Join(Join { conversation, user_id: "dev".into(), role: String::new(), kinds, again: true })
+    };
+    stream.act(4, 1, again(vec![ConversationKind::Clinic.into()]));
+    let refused = stream.next().await?.event;
+    assert!(
+        matches!(refused, Some(Event::Refused(refused)) if refused.reason() == RefusalReason::ConversationNotFound)
+    );
+    stream.act(4, 1, again(vec![ConversationKind::Mobile.into()]));
+    assert!(matches!(stream.next().await?.event, Some(Event::Joined(_))));
+    assert!(matches!(stream.next().await?.event, Some(Event::ParticipantJoined(_))), "its going had been told");
+    // The room ends with its last session, and knows nothing when it begins anew.
+    stream.act(4, 0, Action::Leave(Leave {}));
+    assert!(matches!(stream.next().await?.event, Some(Event::ParticipantLeft(_))));
+    stream.act(3, 0, Action::Leave(Leave {}));
+    stream.act(5, 1, again(Vec::new()));
+    assert!(matches!(stream.next().await?.event, Some(Event::Joined(_))));
+    stream.join(3, &id, "9", "staff");
+    assert!(matches!(stream.next().await?.event, Some(Event::Joined(_))), "the one before came silently");
+    assert!(matches!(stream.next().await?.event, Some(Event::ParticipantJoined(joined)) if joined.role == "staff"));
+    stream.act(5, 0, Action::Leave(Leave {}));
+    assert!(matches!(stream.next().await?.event, Some(Event::ParticipantLeft(_))));
     let image = Send {
         message_type: MessageType::Image.into(),
         media_url: "https://example.com/i.jpg".into(),
