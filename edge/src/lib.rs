@@ -5,6 +5,7 @@
 //! all sessions on one gRPC stream to the chat service; `rest` answers the documented REST.
 
 mod closing;
+mod credential;
 mod dialect;
 pub mod documents;
 pub mod goodbye;

@@ -16,10 +16,9 @@ use tonic::{Code, Status};
 use warp::reply::{Reply as _, Response};
 
 use crate::{
-    Edge,
+    Edge, credential,
     dialect::frame,
     goodbye::{self, Goodbye},
-    handshake,
     serve::With as _,
 };
 
@@ -47,17 +46,17 @@ pub(crate) enum BadBody {
 impl Call<'_> {
     /// The user of the call's token.
     pub(crate) async fn user(&self) -> Result<User, Goodbye> {
-        let shown = handshake::shown_token("", self.headers).ok_or(goodbye::UNAUTHENTICATED)?;
+        let shown = credential::shown_token("", self.headers).ok_or(goodbye::UNAUTHENTICATED)?;
         Ok(self.edge.by_token(&shown.token).await?.user)
     }
 
     /// The page asked for; `None` when its number is not one.
     pub(crate) fn page(&self, size_default: i32, size_max: i32) -> Option<Page> {
-        let number = match handshake::parameter(self.query, "page") {
+        let number = match credential::parameter(self.query, "page") {
             None => 1,
             Some(number) => number.parse().ok().filter(|number| *number > 0)?,
         };
-        let asked = handshake::parameter(self.query, "page_size").and_then(|size| size.parse::<i32>().ok());
+        let asked = credential::parameter(self.query, "page_size").and_then(|size| size.parse::<i32>().ok());
         let size = asked.filter(|size| *size > 0).unwrap_or(size_default).min(size_max);
         Some(Page { number, size })
     }

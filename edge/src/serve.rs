@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use warp::{Filter, reply::Reply as _, reply::Response};
 
 use crate::{
-    Edge, Refusal, closing,
-    handshake::{self, Visit},
+    Edge, Refusal, closing, credential,
+    handshake::Visit,
     playground, rest,
     routes::{self, Route, Target},
     session::{self, Heartbeat},
@@ -122,7 +122,7 @@ async fn visit(
     let (Ok(accept), Some(on_upgrade), &Method::GET) = (upgrade::accept_key(headers), on_upgrade, method) else {
         return upgrade::required().into_response();
     };
-    let shown = handshake::shown_token(query, headers);
+    let shown = credential::shown_token(query, headers);
     let token = shown.as_ref().map(|shown| shown.token.as_str());
     let admitted = edge.admit(&target, &Visit { query, headers, token }).await;
     let subprotocol = shown.and_then(|shown| shown.subprotocol);

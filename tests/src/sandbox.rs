@@ -1,9 +1,6 @@
 //! The whole system in this process, on free ports, with databases of its own.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
 use switchboard::{
@@ -194,17 +191,4 @@ async fn new_postgres_database() -> anyhow::Result<String> {
     server.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
     let (base, _) = url.rsplit_once('/').context("a URL with a database")?;
     Ok(format!("{base}/{name}"))
-}
-
-/// Waits until `condition` holds, asking again and again; for what has no event of its own.
-///
-/// # Errors
-/// When it does not hold in time.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) -> anyhow::Result<()> {
-    let holds = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(crate::PATIENCE, holds).await.with_context(|| format!("{what} did not come true"))
 }

@@ -1,6 +1,8 @@
 //! Other people's programs: grpcurl, Node and Python clients that make the calls of the documents' examples, and the
 //! demonstration as a newcomer starts it.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use switchboard_proto::identity::v1::CreateSessionRequest;
 use switchboard_tests::{
@@ -93,15 +95,21 @@ async fn clients_in_javascript_and_python() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_demonstration_works_as_printed() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
+/// A demonstration in a directory, on free ports: where its edge listens, and its settings.
+fn demo_settings(directory: &tempfile::TempDir) -> anyhow::Result<(SocketAddr, [(&'static str, String); 3])> {
     let (edge, grpc) = (process::free_address()?, process::free_address()?);
     let settings = [
         ("SWITCHBOARD_DATA_DIR", directory.path().join("data").display().to_string()),
         ("SWITCHBOARD_EDGE__LISTEN", edge.to_string()),
         ("SWITCHBOARD_GRPC__LISTEN", grpc.to_string()),
     ];
+    Ok((edge, settings))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demonstration_works_as_printed() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (edge, settings) = demo_settings(&directory)?;
     // Twice: the second start finds everything as the first one left it.
     for _ in 0..2 {
         let (_server, guide) = Process::start_reading(&["demo"], &settings, "Stop with Ctrl-C")?;
@@ -145,12 +153,7 @@ async fn the_demonstration_works_as_printed() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_in_a_browser() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let (edge, grpc) = (process::free_address()?, process::free_address()?);
-    let settings = [
-        ("SWITCHBOARD_DATA_DIR", directory.path().join("data").display().to_string()),
-        ("SWITCHBOARD_EDGE__LISTEN", edge.to_string()),
-        ("SWITCHBOARD_GRPC__LISTEN", grpc.to_string()),
-    ];
+    let (edge, settings) = demo_settings(&directory)?;
     let (_server, _) = Process::start_reading(&["demo"], &settings, "Stop with Ctrl-C")?;
     let said = process::script("node", "page.mjs", &[&format!("http://{edge}/")]).await?;
     assert_eq!(said.lines().last(), Some("ok"), "{said}");

@@ -22,9 +22,10 @@ use warp::reply::Response;
 
 use super::{BadBody, Call, Page, object, refusal, respond};
 use crate::{
+    credential,
     dialect::{frame, iso, mentoring},
     goodbye::{self, Goodbye},
-    handshake::{self, Turned, has_role},
+    handshake::{Turned, has_role},
     routes::MentoringEndpoint,
 };
 
@@ -95,7 +96,7 @@ async fn dispatch<B: Buf, E>(
 /// The caller, by token or by cookie. A cookie comes along by itself, so what changes something must come from a page
 /// that may use it.
 async fn user(call: &Call<'_>) -> Result<User, Failure> {
-    if let Some(shown) = handshake::shown_token("", call.headers) {
+    if let Some(shown) = credential::shown_token("", call.headers) {
         return Ok(call.edge.by_token(&shown.token).await?.user);
     }
     let visitor = call.edge.by_cookie(call.headers).await?;
@@ -106,7 +107,7 @@ async fn user(call: &Call<'_>) -> Result<User, Failure> {
     // A referer is an origin and a path.
     let origin = from.map(|from| from.splitn(4, '/').take(3).collect::<Vec<_>>().join("/"));
     let is_allowed =
-        |origin: &String| handshake::is_allowed_origin(origin, call.headers, &call.edge.config.allowed_origins);
+        |origin: &String| credential::is_allowed_origin(origin, call.headers, &call.edge.config.allowed_origins);
     if call.method != Method::GET && !origin.as_ref().is_some_and(is_allowed) {
         return Err(denied("CSRF Failed: Origin or Referer is missing or not allowed."));
     }

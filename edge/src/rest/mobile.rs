@@ -20,9 +20,9 @@ use warp::reply::Response;
 
 use super::{BadBody, Call, object, refusal, respond};
 use crate::{
+    credential,
     dialect::{iso, mobile},
     goodbye::Goodbye,
-    handshake,
     routes::MobileEndpoint,
 };
 
@@ -60,7 +60,7 @@ async fn dispatch<B: Buf, E>(
     let body = object(body).await?;
     let given = match body.get("device_id") {
         Some(Value::String(device_id)) => Some(device_id.clone()),
-        _ => handshake::parameter(call.query, "device_id"),
+        _ => credential::parameter(call.query, "device_id"),
     };
     let device_id = given.filter(|device_id| !device_id.trim().is_empty());
     let device_id = device_id.ok_or_else(|| wrong("device_id parameter is required for mobile users"))?;
@@ -122,7 +122,7 @@ async fn list(call: &Call<'_>, device_id: &str) -> Answer {
 
 async fn detail(call: &Call<'_>, device_id: &str, number: &str) -> Answer {
     let summary = conversation(call, device_id, number).await?;
-    let parameter = |name: &str, default: i32| match handshake::parameter(call.query, name) {
+    let parameter = |name: &str, default: i32| match credential::parameter(call.query, name) {
         None => Ok(default),
         Some(text) => match text.parse::<i32>() {
             Ok(number) if number >= 0 => Ok(number),
