@@ -41,7 +41,8 @@ impl People {
     /// The person whom a dialect's encoding of an event describes.
     pub(crate) async fn of(&self, dialect: &dyn Dialect, event: &Event) -> Arc<User> {
         match dialect.person(event) {
-            Some(id) => self.one(id).await,
+            // Boxed: the cache's future is large, and each idle socket would hold room for it.
+            Some(id) => Box::pin(self.one(id)).await,
             None => Arc::default(),
         }
     }

@@ -134,7 +134,10 @@ where
         session.order = Order::replaying(conversation.last_seq);
         session.fetch(0, after);
     }
-    let end = match session.greet(&conversation).await {
+    let greeted = session.greet(&conversation).await;
+    // An idle socket needs no more of it than its id.
+    drop(conversation);
+    let end = match greeted {
         Ok(()) => session.talk(&mut inbox, heartbeat, admission.expires_at).await,
         Err(end) => end,
     };
@@ -142,8 +145,8 @@ where
     let Session { socket, handle, .. } = session;
     drop((handle, inbox));
     match end {
-        End::Gone => closing::hang_up(socket).await,
-        End::Goodbye(goodbye) => closing::say_goodbye(socket, None, goodbye).await,
+        End::Gone => Box::pin(closing::hang_up(socket)).await,
+        End::Goodbye(goodbye) => Box::pin(closing::say_goodbye(socket, None, goodbye)).await,
     }
 }
 
@@ -193,7 +196,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 },
                 page = OptionFuture(self.page.as_mut()) => {
                     self.page = None;
-                    self.replay(page).await
+                    // Boxed, as it is rare: each idle socket would hold room for it.
+                    Box::pin(self.replay(page)).await
                 },
                 () = OptionFuture(self.rejoin.as_mut()) => {
                     self.rejoin = None;
