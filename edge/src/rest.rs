@@ -90,9 +90,10 @@ pub(crate) fn paged(call: &Call<'_>, page: Page, total: i64, results: Vec<Value>
     })
 }
 
-/// A status and a JSON body, with the headers that the status asks for.
-pub(crate) fn respond(status: StatusCode, value: &Value) -> Response {
-    let mut response = warp::reply::json(value).into_response().with(status);
+/// An endpoint's answer or its protocol's words for a failure, with the headers that the status asks for.
+pub(crate) fn respond<E: Into<(StatusCode, Value)>>(answer: Result<(StatusCode, Value), E>) -> Response {
+    let (status, value) = answer.unwrap_or_else(Into::into);
+    let mut response = warp::reply::json(&value).into_response().with(status);
     let headers = response.headers_mut();
     match status {
         StatusCode::UNAUTHORIZED => {

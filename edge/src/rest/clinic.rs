@@ -39,13 +39,7 @@ pub(crate) async fn answer<B: Buf, E>(
     endpoint: ClinicEndpoint,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    let (status, value) = match dispatch(&call, endpoint, body).await {
-        Ok(answer) => answer,
-        Err(Failure(status, message)) => {
-            (status, json!({"status_code": status.as_u16(), "errorCode": ERROR_CODE, "errorMsg": message}))
-        }
-    };
-    respond(status, &value)
+    respond(dispatch(&call, endpoint, body).await)
 }
 
 async fn dispatch<B: Buf, E>(
@@ -280,6 +274,12 @@ fn bad(message: impl Into<String>) -> Failure {
 
 fn no_page() -> Failure {
     Failure(StatusCode::NOT_FOUND, "Invalid page.".to_owned())
+}
+
+impl From<Failure> for (StatusCode, Value) {
+    fn from(Failure(status, message): Failure) -> Self {
+        (status, json!({"status_code": status.as_u16(), "errorCode": ERROR_CODE, "errorMsg": message}))
+    }
 }
 
 impl From<BadBody> for Failure {

@@ -46,11 +46,7 @@ pub(crate) async fn answer<B: Buf, E>(
     endpoint: MentoringEndpoint,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    let (status, value) = match dispatch(&call, endpoint, body).await {
-        Ok(answer) => answer,
-        Err(Failure(status, value)) => (status, value),
-    };
-    respond(status, &value)
+    respond(dispatch(&call, endpoint, body).await)
 }
 
 async fn dispatch<B: Buf, E>(
@@ -263,6 +259,12 @@ fn no_conversation() -> Failure {
 
 fn denied(detail: &str) -> Failure {
     Failure(StatusCode::FORBIDDEN, json!({ "detail": detail }))
+}
+
+impl From<Failure> for (StatusCode, Value) {
+    fn from(Failure(status, value): Failure) -> Self {
+        (status, value)
+    }
 }
 
 impl From<BadBody> for Failure {

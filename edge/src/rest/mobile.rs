@@ -45,11 +45,7 @@ pub(crate) async fn answer<B: Buf, E>(
     endpoint: MobileEndpoint,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    let (status, value) = match dispatch(&call, endpoint, body).await {
-        Ok(answer) => answer,
-        Err(Failure(status, value)) => (status, value),
-    };
-    respond(status, &value)
+    respond(dispatch(&call, endpoint, body).await)
 }
 
 async fn dispatch<B: Buf, E>(
@@ -231,6 +227,12 @@ fn listed(summary: &ConversationSummary) -> Value {
 
 fn wrong(error: &str) -> Failure {
     Failure(StatusCode::BAD_REQUEST, json!({ "error": error }))
+}
+
+impl From<Failure> for (StatusCode, Value) {
+    fn from(Failure(status, value): Failure) -> Self {
+        (status, value)
+    }
 }
 
 impl From<BadBody> for Failure {
