@@ -1,14 +1,14 @@
-//! The documented JSON protocols: pure translations between a client's frames and what the chat service does.
+//! The documented JSON protocols: pure translations between a client's frames and what the services do.
 //!
 //! A dialect knows no socket, no clock and no service. What it says of an event depends on the event, on the person
 //! whose doing it was, and on a small number, the *view*, alone: so one encoding serves every socket with the same view.
 
 pub(crate) mod clinic;
-mod consultation;
+pub(crate) mod consultation;
 pub(crate) mod frame;
 pub(crate) mod mentoring;
 pub(crate) mod mobile;
-mod therapy;
+pub(crate) mod therapy;
 
 use prost_types::Timestamp;
 use serde::Serialize;
@@ -21,7 +21,10 @@ use switchboard_proto::{
 use time::OffsetDateTime;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::goodbye::{self, Goodbye};
+use crate::{
+    goodbye::{self, Goodbye},
+    rate::Limit,
+};
 
 /// The most views that a dialect tells apart.
 pub(crate) const VIEWS: usize = 2;
@@ -39,9 +42,9 @@ pub(crate) struct Viewer {
 
 /// What to do about a client's frame.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Decoded {
+pub(crate) enum Decoded<A = Action> {
     /// Ask the service.
-    Act(Action),
+    Act(A),
     /// Tell this client.
     Reply(Utf8Bytes),
     /// Nothing, as documented.
@@ -87,6 +90,10 @@ pub(crate) trait Dialect: Send + Sync {
     fn refused(&self, refused: &Refused, action: Option<&Action>) -> Utf8Bytes;
     /// What a client is told who asked for what came after an unknown message.
     fn unknown_after(&self) -> Utf8Bytes;
+    /// What a client is told whose frame was dropped, because there were too many; and when it may send again.
+    fn rate_limited(&self, retry_after_s: u64) -> Utf8Bytes;
+    /// Which of the rate limits is its own.
+    fn limit(&self) -> Limit;
     /// What is said before the goodbye `not_found`.
     fn last_words(&self) -> Option<Utf8Bytes> {
         None
@@ -135,6 +142,20 @@ fn typed_error(message: &str) -> Utf8Bytes {
     }
     json(&Out { r#type: "error", message })
 }
+
+/// `{"type": "error", "message": ..., "retry_after": ...}`, in seconds.
+fn limited_error(retry_after: u64) -> Utf8Bytes {
+    #[derive(Serialize)]
+    struct Out {
+        r#type: &'static str,
+        message: &'static str,
+        retry_after: u64,
+    }
+    json(&Out { r#type: "error", message: RATE_LIMITED, retry_after })
+}
+
+/// What every protocol says of too many frames.
+pub(crate) const RATE_LIMITED: &str = "Rate limit exceeded";
 
 /// `{"error": ...}`
 fn plain_error(error: &str) -> Utf8Bytes {

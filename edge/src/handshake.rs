@@ -1,28 +1,41 @@
 //! From a visitor's credential to a seat, or the documented goodbye.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, header::ORIGIN};
 use switchboard_chassis::clock;
 use switchboard_proto::{
     chat::v1::{
         Conversation, ConversationKind, ConversationNumber, Join, Joined, OpenConversationRequest, Participant,
-        RefusalReason, converse_request::Action, converse_response::Event, join,
+        RefusalReason, converse_response::Event, join,
     },
     identity::v1::{
         AuthenticateRequest, BatchGetUsersRequest, Principal, User, authenticate_request::Credential,
         principal::Subject,
     },
+    location::v1 as location,
+    notification::v1 as notification,
+    presence::v1 as presence,
+    wire,
 };
 use tokio::time::{Duration, Instant, timeout};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tonic::{Code, Status};
 
 use crate::{
-    Edge, credential,
+    Audience, Edge, credential,
     dialect::{self, Dialect, Ends, Viewer},
     goodbye::{self, Goodbye},
-    link::Delivery,
+    handlers::{
+        chat::{ChatHandler, Entered},
+        location::LocationHandler,
+        notifications::NotificationsHandler,
+        presence::{Contacts, PresenceHandler},
+    },
+    link::{Carried, Delivery, Inbox, Link, SessionHandle, Told},
+    rate::Limit,
     routes::Target,
-    session::Admission,
+    session::{Handler, Seat},
 };
 
 /// How long a visitor waits for a link that is down.
@@ -78,15 +91,16 @@ impl Edge {
         if self.lifecycle.is_draining() {
             return Err(goodbye::RESTARTING.into());
         }
-        let (admission, expires_at) = match target {
+        let after = credential::parameter(visit.query, "after").filter(|after| !after.is_empty());
+        let (room, expires_at) = match target {
             Target::Mobile(number) => self.admit_to_mobile(visit, number).await?,
             Target::MyConversation | Target::Mentoring(_) => {
                 let visitor = self.by_cookie(visit.headers).await?.ok_or(goodbye::UNAUTHENTICATED)?;
-                let admission = match target {
+                let room = match target {
                     Target::Mentoring(number) => self.admit_to_mentoring(&visitor, number).await?,
                     _ => self.admit_to_my_conversation(&visitor).await?,
                 };
-                (admission, visitor.expires_at)
+                (room, visitor.expires_at)
             }
             Target::Number(number) => {
                 let visitor = self.by_token_or_cookie(visit).await?.ok_or(goodbye::UNAUTHENTICATED)?;
@@ -95,20 +109,39 @@ impl Edge {
                 }
                 (self.admit_staff_to_mobile(&visitor, *number).await?, visitor.expires_at)
             }
-            Target::Incomplete | Target::Therapy { .. } | Target::Conversation(_) => {
+            _ => {
                 let visitor = self.by_token(visit.token.ok_or(goodbye::UNAUTHENTICATED)?).await?;
-                let admission = match target {
+                let room = match target {
                     Target::Therapy { customer_id, therapist_id } => {
                         self.admit_to_therapy(&visitor, customer_id, therapist_id).await?
                     }
                     Target::Conversation(id) => self.admit_by_id(&visitor, &id.to_string()).await?,
+                    Target::Location { customer_id, therapist_id } => {
+                        return self.admit_to_location(&visitor, customer_id, therapist_id).await;
+                    }
+                    Target::Notifications => return self.admit_to_notifications(&visitor).await,
+                    Target::Presence => return self.admit_to_presence(&visitor).await,
                     _ => return Err(goodbye::MALFORMED.into()),
                 };
-                (admission, visitor.expires_at)
+                (room, visitor.expires_at)
             }
         };
-        let after = credential::parameter(visit.query, "after").filter(|after| !after.is_empty());
-        Ok(Admission { after, expires_at, ..admission })
+        let Room { entered, conversation, handle, inbox } = room;
+        let (limit, user_id) = (entered.dialect.limit(), entered.viewer.user_id.clone());
+        let handler = ChatHandler::new(entered, &conversation, after);
+        Ok(Admission::Chat(Box::new(self.seat(handler, (handle, inbox), limit, &user_id, expires_at))))
+    }
+
+    fn seat<H: Handler>(
+        &self,
+        handler: H,
+        (handle, inbox): (SessionHandle<H::Wire>, Inbox<H::Wire>),
+        limit: Limit,
+        user_id: &str,
+        expires_at: Option<Instant>,
+    ) -> Seat<H> {
+        let meter = self.rates.meter(limit, user_id, Instant::now());
+        Seat { handler, handle, inbox, expires_at, meter, clock: self.clock.clone() }
     }
 
     /// The user that a token stands for.
@@ -166,12 +199,20 @@ impl Edge {
         }
     }
 
-    async fn admit_to_therapy(
+    async fn admit_to_therapy(&self, visitor: &Visitor, customer_id: &str, therapist_id: &str) -> Result<Room, Turned> {
+        let role = self.role_in_pair(visitor, customer_id, therapist_id).await?;
+        let people = [(customer_id, "customer"), (therapist_id, "therapist")];
+        let conversation = self.open(ConversationKind::Therapy, &people).await?;
+        self.join(by_id(&conversation.id, &visitor.user.id, role), Some(visitor), Rooms::of(dialect::THERAPY)).await
+    }
+
+    /// What a visitor is to a customer and a therapist, who must exist.
+    async fn role_in_pair(
         &self,
         visitor: &Visitor,
         customer_id: &str,
         therapist_id: &str,
-    ) -> Result<Admission, Turned> {
+    ) -> Result<&'static str, Goodbye> {
         let role = if visitor.user.id == customer_id && visitor.is("customer") {
             "customer"
         } else if visitor.user.id == therapist_id && visitor.is("therapist") {
@@ -179,22 +220,98 @@ impl Edge {
         } else if visitor.is("staff") {
             "staff"
         } else {
-            return Err(goodbye::FORBIDDEN.into());
+            return Err(goodbye::FORBIDDEN);
         };
         let request = BatchGetUsersRequest { user_ids: vec![customer_id.to_owned(), therapist_id.to_owned()] };
         let found =
             self.identity.clone().batch_get_users(request).await.map_err(|status| failed(&status))?.into_inner();
         let exists = |id: &str, role: &str| found.users.iter().any(|user| user.id == id && has_role(user, role));
-        if !exists(customer_id, "customer") || !exists(therapist_id, "therapist") {
-            return Err(goodbye::FORBIDDEN.into());
+        if exists(customer_id, "customer") && exists(therapist_id, "therapist") {
+            Ok(role)
+        } else {
+            Err(goodbye::FORBIDDEN)
         }
-        let people = [(customer_id, "customer"), (therapist_id, "therapist")];
-        let conversation = self.open(ConversationKind::Therapy, &people).await?;
-        self.join(by_id(&conversation.id, &visitor.user.id, role), Some(visitor), Rooms::of(dialect::THERAPY)).await
+    }
+
+    async fn admit_to_location(
+        &self,
+        visitor: &Visitor,
+        customer_id: &str,
+        therapist_id: &str,
+    ) -> Result<Admission, Turned> {
+        use location::{Join, RefusalReason as Reason, share_response::Event};
+        let role = self.role_in_pair(visitor, customer_id, therapist_id).await?;
+        let pair = location::Pair { customer_id: customer_id.to_owned(), therapist_id: therapist_id.to_owned() };
+        let join = Join { pair: Some(pair), user_id: visitor.user.id.clone(), role: role.to_owned() };
+        let (told, handle, inbox) = enter(&self.links.location, join.clone()).await?;
+        match &told.event {
+            Event::Joined(joined) => {
+                let handler = LocationHandler::new(join, joined);
+                let (user_id, expires_at) = (&visitor.user.id, visitor.expires_at);
+                Ok(Admission::Location(Box::new(self.seat(
+                    handler,
+                    (handle, inbox),
+                    Limit::Therapy,
+                    user_id,
+                    expires_at,
+                ))))
+            }
+            Event::Refused(refused) => Err(match refused.reason() {
+                Reason::NotAParticipant => goodbye::FORBIDDEN.into(),
+                Reason::Overloaded | Reason::Unavailable => goodbye::OVERLOADED.into(),
+                _ => goodbye::INTERNAL.into(),
+            }),
+            _ => Err(goodbye::INTERNAL.into()),
+        }
+    }
+
+    async fn admit_to_notifications(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+        use notification::{Join, RefusalReason as Reason, subscribe_response::Event};
+        let user_id = &visitor.user.id;
+        let join = Join { user_id: user_id.clone() };
+        let (told, handle, inbox) = enter(&self.links.notification, join.clone()).await?;
+        match &told.event {
+            Event::Joined(joined) => {
+                let state = joined.inbox.unwrap_or_default();
+                let handler = NotificationsHandler::new(join, state, self.notification.clone());
+                let seat = self.seat(handler, (handle, inbox), Limit::Consultation, user_id, visitor.expires_at);
+                Ok(Admission::Notifications(Box::new(seat)))
+            }
+            Event::Refused(refused) => Err(match refused.reason() {
+                Reason::Overloaded | Reason::Unavailable => goodbye::OVERLOADED.into(),
+                _ => goodbye::INTERNAL.into(),
+            }),
+            _ => Err(goodbye::INTERNAL.into()),
+        }
+    }
+
+    async fn admit_to_presence(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+        use presence::{Join, RefusalReason as Reason, track_response::Event};
+        let User { id, .. } = &visitor.user;
+        let contacts = match self.config.presence_audience {
+            Audience::Everyone => None,
+            Audience::Contacts => {
+                let fetching = Contacts::of(id, self.chat.clone(), self.clock.clone());
+                let contacts = timeout(LINK_WAIT, fetching).await.map_err(|_| goodbye::OVERLOADED)?;
+                Some(contacts.map_err(|status| failed(&status))?)
+            }
+        };
+        let user_name = dialect::consultation::name(&visitor.user, id).to_owned();
+        let join = Join { user_id: id.clone(), user_name };
+        let (told, handle, inbox) = enter(&self.links.presence, join.clone()).await?;
+        match &told.event {
+            Event::Joined(_) => {
+                let handler = PresenceHandler::new(join, self.roster.clone(), contacts);
+                let seat = self.seat(handler, (handle, inbox), Limit::Consultation, id, visitor.expires_at);
+                Ok(Admission::Presence(Box::new(seat)))
+            }
+            Event::Refused(refused) if refused.reason() == Reason::Overloaded => Err(goodbye::OVERLOADED.into()),
+            _ => Err(goodbye::INTERNAL.into()),
+        }
     }
 
     /// clinic or consultation, by the conversation's kind.
-    async fn admit_by_id(&self, visitor: &Visitor, id: &str) -> Result<Admission, Turned> {
+    async fn admit_by_id(&self, visitor: &Visitor, id: &str) -> Result<Room, Turned> {
         let rooms =
             Rooms { ends: dialect::CLINIC.ends(), last_words: dialect::CLINIC.last_words(), dialect: dialect::of_uuid };
         // A conversation of another kind must not see somebody come whom this URL does not lead to.
@@ -211,7 +328,7 @@ impl Edge {
         }
     }
 
-    async fn admit_to_mobile(&self, visit: &Visit<'_>, number: &str) -> Result<(Admission, Option<Instant>), Turned> {
+    async fn admit_to_mobile(&self, visit: &Visit<'_>, number: &str) -> Result<(Room, Option<Instant>), Turned> {
         let device_id =
             credential::parameter(visit.query, "device_id").filter(|device_id| !device_id.trim().is_empty());
         let Some(device_id) = device_id else {
@@ -235,25 +352,25 @@ impl Edge {
         Ok((self.join(join, None, Rooms::of(dialect::MOBILE)).await?, None))
     }
 
-    async fn admit_staff_to_mobile(&self, visitor: &Visitor, number: i64) -> Result<Admission, Turned> {
+    async fn admit_staff_to_mobile(&self, visitor: &Visitor, number: i64) -> Result<Room, Turned> {
         let join = by_number(ConversationKind::Mobile, number, &visitor.user.id, "staff");
         self.join(join, Some(visitor), Rooms::of(dialect::MOBILE)).await
     }
 
-    async fn admit_to_my_conversation(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+    async fn admit_to_my_conversation(&self, visitor: &Visitor) -> Result<Room, Turned> {
         let conversation = self.my_conversation(&visitor.user).await?;
         let join = by_id(&conversation.id, &visitor.user.id, "student");
         self.join(join, Some(visitor), Rooms::of(dialect::MENTORING)).await
     }
 
-    async fn admit_to_mentoring(&self, visitor: &Visitor, number: &str) -> Result<Admission, Turned> {
+    async fn admit_to_mentoring(&self, visitor: &Visitor, number: &str) -> Result<Room, Turned> {
         if !visitor.is("teacher") && !visitor.is("trainer") {
             return Err(goodbye::FORBIDDEN.into());
         }
         let number = number.parse().map_err(|_| goodbye::NOT_FOUND)?;
         let join = by_number(ConversationKind::Mentoring, number, &visitor.user.id, "");
-        let admission = self.join(join, Some(visitor), Rooms::of(dialect::MENTORING)).await?;
-        if admission.viewer.role == "student" { Err(goodbye::FORBIDDEN.into()) } else { Ok(admission) }
+        let room = self.join(join, Some(visitor), Rooms::of(dialect::MENTORING)).await?;
+        if room.entered.viewer.role == "student" { Err(goodbye::FORBIDDEN.into()) } else { Ok(room) }
     }
 
     /// A student's conversation with the assigned mentor, which is made when it is first asked for.
@@ -284,35 +401,21 @@ impl Edge {
         opened.into_inner().conversation.ok_or(goodbye::INTERNAL)
     }
 
-    async fn join(&self, join: Join, visitor: Option<&Visitor>, rooms: Rooms) -> Result<Admission, Turned> {
-        const REQUEST: u64 = u64::MAX;
+    async fn join(&self, join: Join, visitor: Option<&Visitor>, rooms: Rooms) -> Result<Room, Turned> {
         let Rooms { ends, last_words, dialect } = rooms;
         let not_found = || Turned { last_words, ..ends.not_found.into() };
-        timeout(LINK_WAIT, self.link.up()).await.map_err(|_| goodbye::OVERLOADED)?;
-        let (handle, mut inbox) = self.link.session();
-        handle.ask(REQUEST, Action::Join(join.clone())).map_err(|_| goodbye::OVERLOADED)?;
-        let Ok(first) = timeout(JOIN_WAIT, inbox.recv()).await else { return Err(goodbye::OVERLOADED.into()) };
-        let Some(Delivery::Event(told)) = first else { return Err(goodbye::OVERLOADED.into()) };
+        let (told, handle, inbox) = enter(&self.links.chat, join.clone()).await?;
         match &told.event {
             Event::Joined(Joined { conversation: Some(conversation), role }) => {
                 let Some(dialect) = dialect(conversation.kind()) else { return Err(not_found()) };
-                Ok(Admission {
-                    dialect,
-                    viewer: Viewer {
-                        user_id: join.user_id.clone(),
-                        role: role.clone(),
-                        has_both_profiles: visitor.is_some_and(|visitor| has_both_profiles(&visitor.user)),
-                    },
-                    join,
-                    handle,
-                    inbox,
-                    chat: self.chat.clone(),
-                    people: self.people.clone(),
-                    conversation: conversation.clone(),
-                    after: None,
-                    expires_at: None,
-                    clock: self.clock.clone(),
-                })
+                let viewer = Viewer {
+                    user_id: join.user_id.clone(),
+                    role: role.clone(),
+                    has_both_profiles: visitor.is_some_and(|visitor| has_both_profiles(&visitor.user)),
+                };
+                let (chat, people, clock) = (self.chat.clone(), self.people.clone(), self.clock.clone());
+                let entered = Entered { dialect, viewer, join, chat, people, clock };
+                Ok(Room { entered, conversation: conversation.clone(), handle, inbox })
             }
             Event::Refused(refused) => Err(match refused.reason() {
                 RefusalReason::ConversationNotFound => not_found(),
@@ -322,6 +425,37 @@ impl Edge {
             }),
             _ => Err(goodbye::INTERNAL.into()),
         }
+    }
+}
+
+/// A visitor who was let in, by what for.
+pub(crate) enum Admission {
+    Chat(Box<Seat<ChatHandler>>),
+    Location(Box<Seat<LocationHandler>>),
+    Notifications(Box<Seat<NotificationsHandler>>),
+    Presence(Box<Seat<PresenceHandler>>),
+}
+
+/// A conversation that a visitor entered.
+struct Room {
+    entered: Entered,
+    conversation: Conversation,
+    handle: SessionHandle<wire::Chat>,
+    inbox: Inbox<wire::Chat>,
+}
+
+/// Brings a session in: what the service answers, and the session.
+async fn enter<W: Carried>(
+    link: &Link<W>,
+    join: W::Join,
+) -> Result<(Arc<Told<W>>, SessionHandle<W>, Inbox<W>), Goodbye> {
+    const REQUEST: u64 = u64::MAX;
+    timeout(LINK_WAIT, link.up()).await.map_err(|_| goodbye::OVERLOADED)?;
+    let (handle, mut inbox) = link.session();
+    handle.ask(REQUEST, W::join(join)).map_err(|_| goodbye::OVERLOADED)?;
+    match timeout(JOIN_WAIT, inbox.recv()).await {
+        Ok(Some(Delivery::Event(told))) => Ok((told, handle, inbox)),
+        _ => Err(goodbye::OVERLOADED),
     }
 }
 

@@ -1,20 +1,24 @@
 //! The porch: the only crate that knows WebSocket, client JSON and HTTP.
 //!
 //! `serve` accepts connections; `routes` names every URL; `handshake` turns a credential into a seat or a documented
-//! goodbye; `upgrade` makes the socket; `session` is the one loop of every socket; `dialect` translates; `link` carries
-//! all sessions on one gRPC stream to the chat service; `rest` answers the documented REST.
+//! goodbye; `upgrade` makes the socket; `session` is the one loop of every socket, and `handlers` what each kind of
+//! socket does in it; `dialect` translates; `link` carries all sessions on one gRPC stream to a service; `roster` knows
+//! who is online; `rate` counts; `rest` answers the documented REST.
 
 mod closing;
 mod credential;
 mod dialect;
 pub mod documents;
 pub mod goodbye;
+mod handlers;
 mod handshake;
 mod link;
 mod order;
 mod people;
 mod playground;
+mod rate;
 mod rest;
+mod roster;
 mod routes;
 mod serve;
 mod session;
@@ -26,12 +30,16 @@ use serde::{Deserialize, Serialize};
 use switchboard_chassis::{Clock, Lifecycle, grpc::Peer};
 use switchboard_proto::{
     chat::v1::chat_service_client::ChatServiceClient, identity::v1::identity_service_client::IdentityServiceClient,
+    location::v1::location_service_client::LocationServiceClient,
+    notification::v1::notification_service_client::NotificationServiceClient,
+    presence::v1::presence_service_client::PresenceServiceClient, wire,
 };
 use tokio::net::TcpListener;
 
 pub use playground::Playground;
+pub use rate::RateLimits;
 
-use crate::{link::Link, people::People};
+use crate::{goodbye::Goodbye, link::Link, people::People, rate::Rates, roster::Roster};
 
 /// `[edge]`: what clients connect to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,6 +61,10 @@ pub struct EdgeConfig {
     pub header_timeout_s: u64,
     /// Over how long the goodbyes of a draining edge are spread, in seconds.
     pub drain_spread_s: u64,
+    /// Of whom a presence socket is told: `everyone`, or `contacts`, those who share a conversation with its user.
+    pub presence_audience: Audience,
+    /// How many frames a user may send in a minute.
+    pub rate_limits: RateLimits,
 }
 
 impl Default for EdgeConfig {
@@ -65,6 +77,8 @@ impl Default for EdgeConfig {
             idle_timeout_s: 60,
             header_timeout_s: 10,
             drain_spread_s: 5,
+            presence_audience: Audience::Everyone,
+            rate_limits: RateLimits::default(),
         }
     }
 }
@@ -102,6 +116,16 @@ pub enum Refusal {
     Http,
 }
 
+/// See [`EdgeConfig::presence_audience`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Audience {
+    /// Everybody who is online.
+    Everyone,
+    /// Those who share a conversation.
+    Contacts,
+}
+
 /// Where the edge finds the services.
 #[derive(Clone)]
 pub struct Upstreams {
@@ -109,13 +133,41 @@ pub struct Upstreams {
     pub identity: Peer,
     /// Keeps conversations.
     pub chat: Peer,
+    /// Knows where therapists are.
+    pub location: Peer,
+    /// Keeps inboxes.
+    pub notification: Peer,
+    /// Knows who is online.
+    pub presence: Peer,
+}
+
+/// The streams of this edge.
+pub(crate) struct Links {
+    pub(crate) chat: Link<wire::Chat>,
+    pub(crate) location: Link<wire::Location>,
+    pub(crate) notification: Link<wire::Notification>,
+    pub(crate) presence: Link<wire::Presence>,
+}
+
+impl Links {
+    async fn end_all(&self, goodbye: Goodbye, over: Duration) {
+        tokio::join!(
+            self.chat.end_all(goodbye, over),
+            self.location.end_all(goodbye, over),
+            self.notification.end_all(goodbye, over),
+            self.presence.end_all(goodbye, over),
+        );
+    }
 }
 
 /// What all connections share.
 pub(crate) struct Edge {
     pub(crate) identity: IdentityServiceClient<Peer>,
     pub(crate) chat: ChatServiceClient<Peer>,
-    pub(crate) link: Link,
+    pub(crate) notification: NotificationServiceClient<Peer>,
+    pub(crate) links: Links,
+    pub(crate) roster: Roster,
+    pub(crate) rates: Rates,
     pub(crate) people: People,
     pub(crate) config: EdgeConfig,
     pub(crate) playground: Option<Playground>,
@@ -137,11 +189,25 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let chat = ChatServiceClient::new(upstreams.chat);
     let identity = IdentityServiceClient::new(upstreams.identity);
+    let notification = NotificationServiceClient::new(upstreams.notification);
+    let roster = Roster::new(lifecycle.clone());
+    let hearing = roster.clone();
+    let location = LocationServiceClient::new(upstreams.location);
+    let presence = PresenceServiceClient::new(upstreams.presence);
+    let links = Links {
+        chat: Link::start(chat.clone(), clock.clone(), &lifecycle, |_| {}),
+        location: Link::start(location, clock.clone(), &lifecycle, |_| {}),
+        notification: Link::start(notification.clone(), clock.clone(), &lifecycle, |_| {}),
+        presence: Link::start(presence, clock.clone(), &lifecycle, move |whole| hearing.hear(whole)),
+    };
     let edge = Arc::new(Edge {
         people: People::new(identity.clone()),
         identity,
-        link: Link::start(chat.clone(), clock.clone(), &lifecycle),
+        links,
         chat,
+        notification,
+        roster,
+        rates: Rates::new(config.rate_limits.clone()),
         config,
         playground,
         clock,
@@ -152,7 +218,7 @@ pub async fn serve(
         draining.lifecycle.drained().await;
         let over = Duration::from_secs(draining.config.drain_spread_s);
         tokio::select! {
-            () = draining.link.end_all(goodbye::RESTARTING, over) => {}
+            () = draining.links.end_all(goodbye::RESTARTING, over) => {}
             () = draining.lifecycle.stopped() => {}
         }
     });

@@ -12,6 +12,7 @@ use switchboard_proto::{
     chat::v1::{ConversationSummary, ListConversationsRequest, ListMessagesRequest, Message, RefusalReason},
     identity::v1::User,
 };
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use warp::reply::{Reply as _, Response};
 
@@ -19,6 +20,7 @@ use crate::{
     Edge, credential,
     dialect::frame,
     goodbye::{self, Goodbye},
+    rate::{Limit, Limited},
     serve::With as _,
 };
 
@@ -48,6 +50,12 @@ impl Call<'_> {
     pub(crate) async fn user(&self) -> Result<User, Goodbye> {
         let shown = credential::shown_token("", self.headers).ok_or(goodbye::UNAUTHENTICATED)?;
         Ok(self.edge.by_token(&shown.token).await?.user)
+    }
+
+    /// Counts this call among what its user does in a minute.
+    pub(crate) fn count(&self, user: &User) -> Result<(), Limited> {
+        let now = Instant::now();
+        self.edge.rates.meter(Limit::Consultation, &user.id, now).take(now)
     }
 
     /// The page asked for; `None` when its number is not one.
@@ -104,6 +112,12 @@ pub(crate) fn respond<E: Into<(StatusCode, Value)>>(answer: Result<(StatusCode, 
         }
         _ => {}
     }
+    response
+}
+
+/// Says when to come back.
+pub(crate) fn too_many(limited: Limited, mut response: Response) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(limited.retry_after_s));
     response
 }
 

@@ -23,13 +23,19 @@ pub(crate) enum Route {
     PlaygroundPeople,
 }
 
-/// Which conversation a socket wants.
+/// What a socket wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// therapy: `/ws/chat/{customer_id}/{therapist_id}/`.
     Therapy { customer_id: String, therapist_id: String },
     /// clinic and consultation: `/ws/chat/{id}/`, with a UUID in any spelling; the conversation's kind decides.
     Conversation(Uuid),
+    /// therapy: `/ws/location/{customer_id}/{therapist_id}/`.
+    Location { customer_id: String, therapist_id: String },
+    /// consultation: `/ws/notifications/`.
+    Notifications,
+    /// consultation: `/ws/presence/`.
+    Presence,
     /// A number alone: support staff mean a mobile conversation by it; for anyone else the therapist_id is missing.
     Number(i64),
     /// therapy: an id is missing.
@@ -116,6 +122,16 @@ pub(crate) fn find(path: &str) -> Option<Route> {
         }),
         ["ws", "chat", _, _] => Route::Socket(Target::Incomplete),
 
+        ["ws", "location", customer_id, therapist_id] if !customer_id.is_empty() && !therapist_id.is_empty() => {
+            Route::Socket(Target::Location {
+                customer_id: (*customer_id).to_owned(),
+                therapist_id: (*therapist_id).to_owned(),
+            })
+        }
+        ["ws", "location", _] | ["ws", "location", _, _] => Route::Socket(Target::Incomplete),
+        ["ws", "notifications"] => Route::Socket(Target::Notifications),
+        ["ws", "presence"] => Route::Socket(Target::Presence),
+
         ["mobile", "sessions", "create"] => Route::Mobile(MobileEndpoint::CreateSession),
         ["mobile", "chat", "start"] => Route::Mobile(MobileEndpoint::Start),
         ["mobile", "chat", "list"] => Route::Mobile(MobileEndpoint::List),
@@ -160,6 +176,8 @@ mod tests {
     fn every_url() {
         let conversation = Some(Route::Socket(Target::Conversation(ID)));
         let incomplete = Some(Route::Socket(Target::Incomplete));
+        let (customer_id, therapist_id) = ("123".to_owned(), "456".to_owned());
+        let location = Some(Route::Socket(Target::Location { customer_id, therapist_id }));
         let cases = [
             ("/ws/chat/123/456/", therapy("123", "456")),
             ("/ws/chat/123/456", therapy("123", "456")),
@@ -181,7 +199,19 @@ mod tests {
             ("/chat/conversations/7/mark-read", Some(Route::Mentoring(MentoringEndpoint::MarkRead("7".into())))),
             ("/ws/chat/123//", incomplete.clone()),
             ("/ws/chat//456/", incomplete.clone()),
-            ("/ws/chat/not-a-uuid/", incomplete),
+            ("/ws/chat/not-a-uuid/", incomplete.clone()),
+            ("/ws/location/123/456/", location.clone()),
+            ("/api/v1/ws/location/123/456", location),
+            ("/ws/location/123/", incomplete.clone()),
+            ("/ws/location/123//", incomplete.clone()),
+            ("/ws/location//456/", incomplete),
+            ("/ws/notifications/", Some(Route::Socket(Target::Notifications))),
+            ("/api/v1/ws/notifications", Some(Route::Socket(Target::Notifications))),
+            ("/ws/presence/", Some(Route::Socket(Target::Presence))),
+            ("/api/v1/ws/presence/", Some(Route::Socket(Target::Presence))),
+            ("/ws/location/", None),
+            ("/ws/location/1/2/3/", None),
+            ("/ws/presence/1/", None),
             ("/chat/chats/", Some(Route::Clinic(ClinicEndpoint::Chats))),
             ("/api/v1/chat/chats", Some(Route::Clinic(ClinicEndpoint::Chats))),
             ("/chat/chats/x/", Some(Route::Clinic(ClinicEndpoint::Chat("x".into())))),

@@ -13,10 +13,10 @@ use warp::{Filter, reply::Reply as _, reply::Response};
 
 use crate::{
     Edge, Refusal, closing, credential,
-    handshake::Visit,
+    handshake::{Admission, Visit},
     playground, rest,
     routes::{self, Route, Target},
-    session::{self, Heartbeat},
+    session::{self, Handler, Heartbeat, Seat},
     upgrade,
 };
 
@@ -104,10 +104,25 @@ fn answering(
 fn readiness(edge: &Edge) -> Response {
     if edge.lifecycle.is_draining() {
         ("draining\n").into_response().with(StatusCode::SERVICE_UNAVAILABLE)
-    } else if !edge.link.is_up() {
-        ("no link to the chat service\n").into_response().with(StatusCode::SERVICE_UNAVAILABLE)
     } else {
-        "ready\n".into_response()
+        let links = &edge.links;
+        let down: Vec<&str> = [
+            ("chat", links.chat.is_up()),
+            ("location", links.location.is_up()),
+            ("notification", links.notification.is_up()),
+            ("presence", links.presence.is_up()),
+        ]
+        .into_iter()
+        .filter_map(|(service, is_up)| (!is_up).then_some(service))
+        .collect();
+        match down.as_slice() {
+            [] => "ready\n".into_response(),
+            // Conversations are what an edge is for: without the others it still is of use.
+            down if down.contains(&"chat") => {
+                format!("no link to: {}\n", down.join(", ")).into_response().with(StatusCode::SERVICE_UNAVAILABLE)
+            }
+            down => format!("ready, but no link to: {}\n", down.join(", ")).into_response(),
+        }
     }
 }
 
@@ -132,11 +147,13 @@ async fn visit(
     };
     match admitted {
         Ok(admission) => {
-            edge.lifecycle.spawn(async move {
-                if let Some(socket) = upgrade::socket(on_upgrade).await {
-                    session::run::<TcpStream>(socket, admission, heartbeat).await;
-                }
-            });
+            let lifecycle = &edge.lifecycle;
+            match admission {
+                Admission::Chat(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat)),
+                Admission::Location(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat)),
+                Admission::Notifications(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat)),
+                Admission::Presence(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat)),
+            }
         }
         Err(turned) if turned.is_foreign => {
             return "a page of this origin may not use the session: see edge.allowed_origins\n"
@@ -155,6 +172,13 @@ async fn visit(
         }
     }
     upgrade::switching(&accept, subprotocol).into_response()
+}
+
+/// Serves a socket from its upgrade to its end.
+async fn sit<H: Handler>(on_upgrade: OnUpgrade, seat: Box<Seat<H>>, heartbeat: Heartbeat) {
+    if let Some(socket) = upgrade::socket(on_upgrade).await {
+        session::run::<TcpStream, H>(socket, *seat, heartbeat).await;
+    }
 }
 
 /// Sets a response's status.

@@ -1,46 +1,35 @@
 //! One loop for every socket.
 
-use std::{collections::VecDeque, pin::pin, time::Duration};
+use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture};
-use prost_types::Timestamp;
-use switchboard_chassis::{Clock, clock, grpc::Peer};
-use switchboard_proto::chat::v1::{
-    Conversation, Join, ListMessagesRequest, ListMessagesResponse, RefusalReason, Refused, Send,
-    chat_service_client::ChatServiceClient, converse_request::Action, converse_response::Event,
-};
+use switchboard_chassis::Clock;
+use switchboard_proto::wire::Wire;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{self, Message, Utf8Bytes},
 };
-use tonic::Status;
 
 use crate::{
     closing,
-    dialect::{self, Decoded, Dialect, Viewer},
+    dialect::{Decoded, Ends},
     goodbye::{self, Goodbye},
-    link::{Delivery, SessionHandle, Told},
-    order::{Offer, Order},
-    people::People,
+    link::{Carried, Delivery, Inbox, SessionHandle, Told},
+    rate::Meter,
 };
 
 /// Actions of a socket that wait for their answer. Beyond it, the socket is not read.
 const WINDOW_ACTIONS_MAX: usize = 16;
 /// Events written to a socket before it is flushed and read again.
 const BURST_EVENTS_MAX: usize = 64;
-/// Messages of the past that are fetched at a time.
-const PAGE_MESSAGES: i32 = 100;
 /// How long a socket may refuse to take what is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Before a session that could not join again tries once more; more or less, so that not all come at once.
 const JOIN_RETRY: Duration = Duration::from_secs(1);
-/// Before the past is asked for again when the service did not answer.
-const PAGE_RETRY: Duration = Duration::from_millis(250);
 
 /// How often we ping, and when silence is the end.
 #[derive(Clone, Copy, Debug)]
@@ -49,156 +38,201 @@ pub(crate) struct Heartbeat {
     pub(crate) idle_timeout: Duration,
 }
 
-/// A visitor who was let in: all that a session needs besides its socket.
-pub(crate) struct Admission {
-    pub(crate) dialect: &'static dyn Dialect,
-    pub(crate) viewer: Viewer,
-    pub(crate) join: Join,
-    pub(crate) handle: SessionHandle,
-    pub(crate) inbox: mpsc::Receiver<Delivery>,
-    pub(crate) chat: ChatServiceClient<Peer>,
-    pub(crate) people: People,
-    /// The conversation when it joined.
-    pub(crate) conversation: Conversation,
-    /// Replay what came after this message first.
-    pub(crate) after: Option<String>,
-    /// When the credential ends.
-    pub(crate) expires_at: Option<Instant>,
-    pub(crate) clock: Clock,
-}
-
 /// How a session ended.
-enum End {
+#[derive(Debug)]
+pub(crate) enum End {
     /// By the client, or its network.
     Gone,
     /// By us.
     Goodbye(Goodbye),
 }
 
-type Page = (u64, Result<ListMessagesResponse, Status>);
-
-struct Pending {
-    request: u64,
-    action: Action,
+/// What becomes of a client's action while there is no stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// It waits, and is asked again.
+    Kept,
+    /// The newest of its kind waits.
+    Newest,
+    /// It is dropped: it was of the moment.
+    Dropped,
 }
 
-struct Session<S> {
+/// What a handler made of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// All is well.
+    Fine,
+    /// The session could not join again just now: it tries later.
+    JoinLater,
+}
+
+/// What one kind of socket does. The loop around it is the same for all.
+pub(crate) trait Handler: Send {
+    /// The stream that its session is on.
+    type Wire: Carried;
+    /// What its own work comes to: see [`Handler::own`].
+    type Own: Send;
+
+    /// Its close codes.
+    fn ends(&self) -> Ends;
+    /// What brings the session back when there is a stream again.
+    fn join_again(&self) -> <Self::Wire as Wire>::Join;
+    /// Says what is said first.
+    fn begin<S: Io>(
+        &mut self,
+        asking: &mut Asking<Self::Wire>,
+        out: &mut Out<'_, S>,
+    ) -> impl Future<Output = Result<(), End>> + Send;
+    /// Whether everything has been said that is said first: before that, the client is not read.
+    fn is_ready(&self) -> bool {
+        true
+    }
+    /// Reads a text frame.
+    fn decode(&mut self, text: &str) -> Decoded<<Self::Wire as Wire>::Action>;
+    /// What a binary frame is told.
+    fn binary(&self) -> Utf8Bytes;
+    /// What a frame beyond the rate limit is told.
+    fn rate_limited(&self, retry_after_s: u64) -> Utf8Bytes;
+    /// What is told of an action for which there is no room.
+    fn overloaded(&self, action: &<Self::Wire as Wire>::Action) -> Utf8Bytes;
+    /// What becomes of an action while there is no stream.
+    fn care(action: &<Self::Wire as Wire>::Action) -> Care;
+    /// An action as it is asked again.
+    fn again(action: <Self::Wire as Wire>::Action) -> <Self::Wire as Wire>::Action {
+        action
+    }
+    /// Hears an event, and which of the client's actions it answers.
+    fn hear<S: Io>(
+        &mut self,
+        told: &Told<Self::Wire>,
+        answered: Option<Pending<Self::Wire>>,
+        out: &mut Out<'_, S>,
+    ) -> impl Future<Output = Result<Heard, End>> + Send;
+    /// The stream broke.
+    fn down<S: Io>(&mut self, _out: &mut Out<'_, S>) -> impl Future<Output = Result<(), End>> + Send {
+        std::future::ready(Ok(()))
+    }
+    /// Work besides hearing: completes when there is something to do. Dropping the future loses nothing.
+    fn own(&mut self) -> impl Future<Output = Self::Own> + Send;
+    /// Does it.
+    fn owned<S: Io>(&mut self, own: Self::Own, out: &mut Out<'_, S>) -> impl Future<Output = Result<(), End>> + Send;
+}
+
+/// What a socket runs over.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
+
+/// The client's side. What is fed goes out with the next flush.
+pub(crate) struct Out<'a, S>(&'a mut WebSocketStream<S>);
+
+impl<S: Io> Out<'_, S> {
+    pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        written(self.0.feed(Message::Text(text))).await
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), End> {
+        written(self.0.flush()).await
+    }
+}
+
+/// An action that was asked and not answered.
+pub(crate) struct Pending<W: Wire> {
+    pub(crate) request: u64,
+    pub(crate) action: W::Action,
+}
+
+/// The session's side of its link.
+pub(crate) struct Asking<W: Wire> {
+    handle: SessionHandle<W>,
+    pending: VecDeque<Pending<W>>,
+    last_request: u64,
+    is_linked: bool,
+}
+
+impl<W: Wire> Asking<W> {
+    /// Asks now, or when there is a stream. Gives the number of the request.
+    pub(crate) fn ask(&mut self, action: W::Action) -> u64 {
+        self.last_request += 1;
+        let request = self.last_request;
+        if self.is_linked {
+            // If the stream broke just now, `Down` is in the inbox, and then `Up`: it will be asked again.
+            let _ = self.handle.ask(request, action.clone());
+        }
+        self.pending.push_back(Pending { request, action });
+        request
+    }
+
+    fn answered(&mut self, request: u64) -> Option<Pending<W>> {
+        let place = self.pending.iter().position(|pending| pending.request == request)?;
+        self.pending.remove(place)
+    }
+
+    fn is_full(&self) -> bool {
+        self.pending.len() >= WINDOW_ACTIONS_MAX
+    }
+}
+
+/// A visitor who was let in: all that a session needs besides its socket.
+pub(crate) struct Seat<H: Handler> {
+    pub(crate) handler: H,
+    pub(crate) handle: SessionHandle<H::Wire>,
+    pub(crate) inbox: Inbox<H::Wire>,
+    /// When the credential ends.
+    pub(crate) expires_at: Option<Instant>,
+    pub(crate) meter: Meter,
+    pub(crate) clock: Clock,
+}
+
+struct Session<S, H: Handler> {
     socket: WebSocketStream<S>,
-    dialect: &'static dyn Dialect,
-    viewer: Viewer,
-    join: Join,
-    conversation_id: String,
-    handle: SessionHandle,
-    chat: ChatServiceClient<Peer>,
-    people: People,
-    order: Order,
-    /// A page of the past that is being fetched, with the head at the time of asking.
-    page: Option<BoxFuture<'static, Page>>,
+    handler: H,
+    asking: Asking<H::Wire>,
+    meter: Meter,
     /// A pause before it joins again.
     rejoin: Option<BoxFuture<'static, ()>>,
-    pending: VecDeque<Pending>,
-    last_request: u64,
-    /// What is said before anything else, while it waits for the answer to the first request.
-    greeting: Option<Utf8Bytes>,
-    first_request: Option<u64>,
-    is_linked: bool,
     clock: Clock,
 }
 
 /// Serves a socket until it ends.
-pub(crate) async fn run<S>(socket: WebSocketStream<S>, admission: Admission, heartbeat: Heartbeat)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let Admission { dialect, viewer, join, handle, mut inbox, chat, people, conversation, .. } = admission;
-    let mut session = Session {
-        socket,
-        dialect,
-        viewer,
-        join,
-        conversation_id: conversation.id.clone(),
-        handle,
-        chat,
-        people,
-        order: Order::live(conversation.last_seq),
-        page: None,
-        rejoin: None,
-        pending: VecDeque::new(),
-        last_request: 0,
-        greeting: None,
-        first_request: None,
-        is_linked: true,
-        clock: admission.clock,
-    };
-    if let Some(after) = admission.after {
-        session.order = Order::replaying(conversation.last_seq);
-        session.fetch(0, after);
-    }
-    let greeted = session.greet(&conversation).await;
-    // An idle socket needs no more of it than its id.
-    drop(conversation);
-    let end = match greeted {
-        Ok(()) => session.talk(&mut inbox, heartbeat, admission.expires_at).await,
+pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Seat<H>, heartbeat: Heartbeat) {
+    let Seat { handler, handle, mut inbox, expires_at, meter, clock } = seat;
+    let asking = Asking { handle, pending: VecDeque::new(), last_request: 0, is_linked: true };
+    let mut session = Session { socket, handler, asking, meter, rejoin: None, clock };
+    let end = match session.begin().await {
+        Ok(()) => session.talk(&mut inbox, heartbeat, expires_at).await,
         Err(end) => end,
     };
-    // It leaves the conversation before the closing handshake, which may take its time.
-    let Session { socket, handle, .. } = session;
-    drop((handle, inbox));
+    // It leaves before the closing handshake, which may take its time.
+    let Session { socket, asking, handler, .. } = session;
+    drop((asking, inbox, handler));
     match end {
         End::Gone => Box::pin(closing::hang_up(socket)).await,
         End::Goodbye(goodbye) => Box::pin(closing::say_goodbye(socket, None, goodbye)).await,
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    async fn greet(&mut self, conversation: &Conversation) -> Result<(), End> {
-        let (seconds, nanos) = clock::split(self.clock.now());
-        let now = dialect::iso(Some(Timestamp { seconds, nanos }));
-        self.greeting = self.dialect.greeting(conversation, &self.viewer, &now);
-        match self.dialect.on_join() {
-            // The greeting follows its answer.
-            Some(action) => {
-                self.ask(action);
-                self.first_request = Some(self.last_request);
-                Ok(())
-            }
-            None => {
-                self.say_greeting().await?;
-                self.flush().await
-            }
-        }
+impl<S: Io, H: Handler> Session<S, H> {
+    async fn begin(&mut self) -> Result<(), End> {
+        // Boxed, as it comes once: each idle socket would hold room for it.
+        Box::pin(self.handler.begin(&mut self.asking, &mut Out(&mut self.socket))).await?;
+        self.flush().await
     }
 
-    /// Says the greeting, if it has not been said: before anything else.
-    async fn say_greeting(&mut self) -> Result<(), End> {
-        match self.greeting.take() {
-            Some(greeting) => self.feed(greeting).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn talk(
-        &mut self,
-        inbox: &mut mpsc::Receiver<Delivery>,
-        heartbeat: Heartbeat,
-        expires_at: Option<Instant>,
-    ) -> End {
+    async fn talk(&mut self, inbox: &mut Inbox<H::Wire>, heartbeat: Heartbeat, expires_at: Option<Instant>) -> End {
         let mut heard_at = Instant::now();
         let expiry = expires_at.unwrap_or_else(|| heard_at + Duration::from_secs(365 * 24 * 3600));
         let mut ping_at = heard_at + heartbeat.ping_interval;
         let mut tick = pin!(sleep_until(ping_at.min(expiry)));
         loop {
-            let is_reading = self.pending.len() < WINDOW_ACTIONS_MAX || !self.is_linked;
+            let is_reading = self.handler.is_ready() && (!self.asking.is_full() || !self.asking.is_linked);
             let step = tokio::select! {
                 delivery = inbox.recv() => match delivery {
                     Some(delivery) => self.hear_burst(delivery, inbox).await,
                     None => Err(End::Goodbye(goodbye::TOO_SLOW)),
                 },
-                page = OptionFuture(self.page.as_mut()) => {
-                    self.page = None;
-                    // Boxed, as it is rare: each idle socket would hold room for it.
-                    Box::pin(self.replay(page)).await
-                },
+                own = self.handler.own() => self.do_own(own).await,
                 () = OptionFuture(self.rejoin.as_mut()) => {
                     self.rejoin = None;
                     self.join_again();
@@ -211,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 () = &mut tick => {
                     let now = Instant::now();
                     if now >= expiry {
-                        Err(End::Goodbye(self.dialect.ends().unauthenticated))
+                        Err(End::Goodbye(self.handler.ends().unauthenticated))
                     } else if is_reading && now >= heard_at + heartbeat.idle_timeout {
                         Err(End::Goodbye(goodbye::IDLE))
                     } else {
@@ -237,30 +271,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
+    async fn do_own(&mut self, own: H::Own) -> Result<(), End> {
+        // Boxed, as it is rare: each idle socket would hold room for it.
+        Box::pin(self.handler.owned(own, &mut Out(&mut self.socket))).await?;
+        self.flush().await
+    }
+
     /// Takes what waits, and flushes once.
-    async fn hear_burst(&mut self, first: Delivery, inbox: &mut mpsc::Receiver<Delivery>) -> Result<(), End> {
-        self.hear(first).await?;
+    async fn hear_burst(&mut self, first: Delivery<H::Wire>, inbox: &mut Inbox<H::Wire>) -> Result<(), End> {
+        self.hear(first, inbox).await?;
         for _ in 1..BURST_EVENTS_MAX {
             match inbox.try_recv() {
-                Ok(delivery) => self.hear(delivery).await?,
-                Err(_) => break,
+                Some(delivery) => self.hear(delivery, inbox).await?,
+                None => break,
             }
         }
         self.flush().await
     }
 
-    async fn hear(&mut self, delivery: Delivery) -> Result<(), End> {
+    async fn hear(&mut self, delivery: Delivery<H::Wire>, inbox: &Inbox<H::Wire>) -> Result<(), End> {
         match delivery {
             Delivery::Event(told) => self.hear_event(&told).await,
-            Delivery::Down => {
-                self.say_greeting().await?;
-                self.is_linked = false;
-                // Typing is of the moment: it is not asked again.
-                self.pending.retain(|pending| !matches!(pending.action, Action::Typing(_) | Action::Join(_)));
+            Delivery::Newest => match inbox.newest() {
+                Some(told) => self.hear_event(&told).await,
+                None => Ok(()),
+            },
+            Delivery::Answered(request) => {
+                self.asking.answered(request);
                 Ok(())
             }
+            Delivery::Down => {
+                self.asking.is_linked = false;
+                // Joining again is the session's own affair.
+                self.asking
+                    .pending
+                    .retain(|pending| !H::Wire::is_join(&pending.action) && H::care(&pending.action) != Care::Dropped);
+                self.handler.down(&mut Out(&mut self.socket)).await
+            }
             Delivery::Up => {
-                self.is_linked = true;
+                self.asking.is_linked = true;
                 self.join_again();
                 Ok(())
             }
@@ -268,201 +317,76 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    async fn hear_event(&mut self, told: &Told) -> Result<(), End> {
-        let answered = told.answer.as_ref().filter(|answer| self.handle.is(answer)).and_then(|answer| {
-            let place = self.pending.iter().position(|pending| pending.request == answer.request)?;
-            self.pending.remove(place)
-        });
-        self.say_greeting().await?;
-        let is_first = answered.as_ref().is_some_and(|pending| Some(pending.request) == self.first_request);
-        let answered = answered.map(|pending| pending.action);
-        match &told.event {
-            Event::Message(message) => match self.order.offer(message.seq) {
-                Offer::Next => self.show(told).await,
-                // The client repeated a message, and this is the first one: it has another id than the repeat.
-                Offer::Behind if answered.is_some_and(|action| is_other_send(&action, &message.id)) => {
-                    self.show(told).await
-                }
-                Offer::Behind => Ok(()),
-                Offer::Gap => {
-                    self.catch_up();
-                    Ok(())
-                }
-            },
-            Event::Joined(joined) => {
-                let head = joined.conversation.as_ref().map_or(0, |conversation| conversation.last_seq);
-                self.order.raise(head);
-                self.catch_up();
-                Ok(())
-            }
-            Event::Refused(refused) => match answered {
-                Some(Action::Join(_)) => self.unseated(refused),
-                // The client did not ask for it.
-                Some(_) if is_first => Ok(()),
-                Some(action) => self.feed(self.dialect.refused(refused, Some(&action))).await,
-                // It was asked again meanwhile, on another stream.
-                None => Ok(()),
-            },
-            _ => self.show(told).await,
-        }
-    }
-
-    /// A session that was in is not let in again: for good, or just now.
-    fn unseated(&mut self, refused: &Refused) -> Result<(), End> {
-        match refused.reason() {
-            RefusalReason::ConversationNotFound => Err(End::Goodbye(self.dialect.ends().not_found)),
-            RefusalReason::NotAParticipant | RefusalReason::WrongRole => {
-                Err(End::Goodbye(self.dialect.ends().forbidden))
-            }
-            // It joined twice while the link came and went.
-            RefusalReason::AlreadyJoined => Ok(()),
-            _ => {
+    async fn hear_event(&mut self, told: &Arc<Told<H::Wire>>) -> Result<(), End> {
+        let answered = self.asking.handle.answered(told).and_then(|request| self.asking.answered(request));
+        match self.handler.hear(told, answered, &mut Out(&mut self.socket)).await? {
+            Heard::Fine => {}
+            Heard::JoinLater => {
                 let pause = self.clock.jittered(JOIN_RETRY);
                 self.rejoin = Some(tokio::time::sleep(pause).boxed());
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// Joins again, and asks again what was not answered.
     fn join_again(&mut self) {
-        let earlier = std::mem::take(&mut self.pending);
-        self.ask(Action::Join(Join { again: true, ..self.join.clone() }));
+        let earlier = std::mem::take(&mut self.asking.pending);
+        self.asking.ask(H::Wire::join(self.handler.join_again()));
         for pending in earlier {
-            match pending.action {
-                Action::Send(send) => self.ask(Action::Send(Send { retry: true, ..send })),
-                Action::Join(_) => {}
-                other => self.ask(other),
+            if !H::Wire::is_join(&pending.action) {
+                self.asking.ask(H::again(pending.action));
             }
         }
-    }
-
-    async fn show(&mut self, told: &Told) -> Result<(), End> {
-        match self.dialect.view(&told.event, &self.viewer) {
-            Some(view) => {
-                let text = told.encoded(self.dialect, view, &self.people).await;
-                self.feed(text).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Fetches what is missing, unless that is happening already.
-    fn catch_up(&mut self) {
-        if self.page.is_none() && self.order.is_behind() {
-            self.fetch(self.order.told(), String::new());
-        }
-    }
-
-    fn fetch(&mut self, from_seq: u64, from_message: String) {
-        let request = ListMessagesRequest {
-            conversation_id: self.conversation_id.clone(),
-            from_seq,
-            from_message,
-            page_size: PAGE_MESSAGES,
-            user_id: self.join.user_id.clone(),
-            role: self.join.role.clone(),
-            ..ListMessagesRequest::default()
-        };
-        let (mut chat, head) = (self.chat.clone(), self.order.head());
-        self.page = Some(
-            async move {
-                loop {
-                    match chat.list_messages(request.clone()).await {
-                        Ok(page) => return (head, Ok(page.into_inner())),
-                        Err(status) if is_transient(&status) => tokio::time::sleep(PAGE_RETRY).await,
-                        Err(status) => return (head, Err(status)),
-                    }
-                }
-            }
-            .boxed(),
-        );
-    }
-
-    async fn replay(&mut self, (head, page): Page) -> Result<(), End> {
-        match page {
-            Ok(page) => {
-                let mut seqs = page.messages.iter().map(|message| message.seq);
-                self.order.fetched(seqs.next_back(), head);
-                for message in page.messages {
-                    let event = Event::Message(message);
-                    if let Some(view) = self.dialect.view(&event, &self.viewer) {
-                        let person = self.people.of(self.dialect, &event).await;
-                        self.feed(self.dialect.encode(&event, view, &person)).await?;
-                    }
-                }
-            }
-            Err(status) if status.code() == tonic::Code::NotFound => {
-                // What came meanwhile is still to be shown.
-                let newest = self.order.head();
-                self.order = Order::live(head);
-                self.order.raise(newest);
-                self.feed(self.dialect.unknown_after()).await?;
-            }
-            Err(status) => {
-                tracing::error!(code = ?status.code(), message = status.message(), "the past cannot be read");
-                return Err(End::Goodbye(goodbye::INTERNAL));
-            }
-        }
-        self.catch_up();
-        self.flush().await
     }
 
     async fn read(&mut self, frame: Option<Result<Message, tungstenite::Error>>) -> Result<(), End> {
         let reply = match frame {
-            Some(Ok(Message::Text(text))) => match self.dialect.decode(&text, &self.viewer) {
-                Decoded::Act(action) => self.act(action),
-                Decoded::Reply(reply) => Some(reply),
-                Decoded::Ignore => None,
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => match self.meter.take(Instant::now()) {
+                Ok(()) => self.react(&message),
+                Err(limited) => Some(self.handler.rate_limited(limited.retry_after_s)),
             },
-            Some(Ok(Message::Binary(_))) => Some(self.dialect.binary()),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
             Some(Err(error)) => return Err(closing::blame(&error).map_or(End::Gone, End::Goodbye)),
         };
         match reply {
             Some(reply) => {
-                self.feed(reply).await?;
+                Out(&mut self.socket).feed(reply).await?;
                 self.flush().await
             }
             None => Ok(()),
         }
     }
 
+    /// What the client is told at once of its frame.
+    fn react(&mut self, message: &Message) -> Option<Utf8Bytes> {
+        let Message::Text(text) = message else { return Some(self.handler.binary()) };
+        match self.handler.decode(text) {
+            Decoded::Act(action) => self.act(action),
+            Decoded::Reply(reply) => Some(reply),
+            Decoded::Ignore => None,
+        }
+    }
+
     /// Asks the service; the reply if that cannot be done.
-    fn act(&mut self, mut action: Action) -> Option<Utf8Bytes> {
-        if self.pending.len() >= WINDOW_ACTIONS_MAX {
-            let refused = Refused {
-                reason: RefusalReason::Unavailable.into(),
-                message: "temporarily unavailable; nothing was stored, send it again".to_owned(),
-            };
-            return Some(self.dialect.refused(&refused, Some(&action)));
+    fn act(&mut self, action: <H::Wire as Wire>::Action) -> Option<Utf8Bytes> {
+        if !self.asking.is_linked {
+            match H::care(&action) {
+                Care::Kept => {}
+                Care::Newest => self.asking.pending.retain(|pending| H::care(&pending.action) != Care::Newest),
+                Care::Dropped => return None,
+            }
         }
-        if let Action::Send(send) = &mut action {
-            send.id = self.clock.new_id().to_string();
+        if self.asking.is_full() {
+            return Some(self.handler.overloaded(&action));
         }
-        if self.is_linked || !matches!(action, Action::Typing(_)) {
-            self.ask(action);
-        }
+        self.asking.ask(action);
         None
     }
 
-    fn ask(&mut self, action: Action) {
-        self.last_request += 1;
-        let request = self.last_request;
-        if self.is_linked {
-            // If the stream broke just now, `Down` is in the inbox, and then `Up`: it will be asked again.
-            let _ = self.handle.ask(request, action.clone());
-        }
-        self.pending.push_back(Pending { request, action });
-    }
-
-    async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
-        written(self.socket.feed(Message::Text(text))).await
-    }
-
     async fn flush(&mut self) -> Result<(), End> {
-        written(self.socket.flush()).await
+        Out(&mut self.socket).flush().await
     }
 }
 
@@ -474,22 +398,8 @@ async fn written(write: impl Future<Output = Result<(), tungstenite::Error>>) ->
     }
 }
 
-/// Whether an action sent a message of another id.
-fn is_other_send(action: &Action, id: &str) -> bool {
-    matches!(action, Action::Send(send) if send.id != id)
-}
-
-fn is_transient(status: &Status) -> bool {
-    use tonic::Code;
-    // A connection that breaks shows as Unknown: tonic has no other code for it.
-    matches!(
-        status.code(),
-        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
-    )
-}
-
 /// A future that may not be there; then it never completes.
-struct OptionFuture<'a, T>(Option<&'a mut BoxFuture<'static, T>>);
+pub(crate) struct OptionFuture<'a, T>(pub(crate) Option<&'a mut BoxFuture<'static, T>>);
 
 impl<T> Future for OptionFuture<'_, T> {
     type Output = T;
@@ -498,6 +408,187 @@ impl<T> Future for OptionFuture<'_, T> {
         match &mut self.0 {
             Some(future) => future.poll_unpin(cx),
             None => std::task::Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_proto::{location::v1::Join, wire};
+    use tokio::io::{AsyncReadExt as _, DuplexStream};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+    use crate::{
+        dialect::therapy,
+        link::tests::unlinked,
+        rate::{Limit, RateLimits, Rates},
+        upgrade,
+    };
+
+    const HEARTBEAT: Heartbeat =
+        Heartbeat { ping_interval: Duration::from_secs(25), idle_timeout: Duration::from_secs(60) };
+
+    /// Answers what it is sent.
+    struct Parrot;
+
+    impl Handler for Parrot {
+        type Wire = wire::Location;
+        type Own = std::convert::Infallible;
+
+        fn ends(&self) -> Ends {
+            therapy::ENDS
+        }
+        fn join_again(&self) -> Join {
+            Join::default()
+        }
+        async fn begin<S: Io>(&mut self, _: &mut Asking<wire::Location>, out: &mut Out<'_, S>) -> Result<(), End> {
+            out.feed("welcome".into()).await
+        }
+        fn decode(&mut self, text: &str) -> Decoded<<wire::Location as Wire>::Action> {
+            Decoded::Reply(text.into())
+        }
+        fn binary(&self) -> Utf8Bytes {
+            "binary".into()
+        }
+        fn rate_limited(&self, retry_after_s: u64) -> Utf8Bytes {
+            format!("limited {retry_after_s}").into()
+        }
+        fn overloaded(&self, _: &<wire::Location as Wire>::Action) -> Utf8Bytes {
+            "overloaded".into()
+        }
+        fn care(_: &<wire::Location as Wire>::Action) -> Care {
+            Care::Kept
+        }
+        async fn hear<S: Io>(
+            &mut self,
+            _: &Told<wire::Location>,
+            _: Option<Pending<wire::Location>>,
+            _: &mut Out<'_, S>,
+        ) -> Result<Heard, End> {
+            Ok(Heard::Fine)
+        }
+        async fn own(&mut self) -> Self::Own {
+            std::future::pending().await
+        }
+        async fn owned<S: Io>(&mut self, own: Self::Own, _: &mut Out<'_, S>) -> Result<(), End> {
+            match own {}
+        }
+    }
+
+    /// A session over memory, with the limits of every socket; the client's side of it.
+    async fn session(frames_a_minute: u32, expires_in: Option<Duration>) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let rates = Rates::new(RateLimits { therapy: frames_a_minute, ..RateLimits::default() });
+        let (handle, inbox) = unlinked();
+        let seat = Seat {
+            handler: Parrot,
+            handle,
+            inbox,
+            expires_at: expires_in.map(|left| Instant::now() + left),
+            meter: rates.meter(Limit::Therapy, "1", Instant::now()),
+            clock: Clock::System,
+        };
+        let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;
+        tokio::spawn(run(socket, seat, HEARTBEAT));
+        theirs
+    }
+
+    async fn client(theirs: DuplexStream) -> WebSocketStream<DuplexStream> {
+        let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        assert_eq!(next(&mut client).await, Message::Text("welcome".into()));
+        client
+    }
+
+    async fn next(client: &mut WebSocketStream<DuplexStream>) -> Message {
+        client.next().await.expect("open").expect("a frame")
+    }
+
+    fn closed(message: Message) -> Option<u16> {
+        match message {
+            Message::Close(Some(close)) => Some(close.code.into()),
+            _ => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_answers_pings_stays_for_hours() {
+        let started = Instant::now();
+        let mut client = client(session(0, None).await).await;
+        for _ in 0..400 {
+            // Reading it answers it.
+            assert!(matches!(next(&mut client).await, Message::Ping(_)));
+        }
+        assert!(started.elapsed() >= Duration::from_secs(400 * 25));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_for_sixty_seconds_is_told_so_and_cut_off() {
+        let started = Instant::now();
+        let mut dead = session(0, None).await;
+        // Past the library, which would answer the pings.
+        let mut bytes = Vec::new();
+        loop {
+            let mut chunk = [0; 256];
+            let read = dead.read(&mut chunk).await.expect("bytes");
+            bytes.extend_from_slice(&chunk[..read]);
+            if let Some(place) = bytes.windows(2).position(|pair| pair == [0x88, 6]) {
+                assert_eq!(bytes[place + 2..place + 4], 1001u16.to_be_bytes());
+                break;
+            }
+        }
+        let after = started.elapsed();
+        assert!(after >= Duration::from_secs(60) && after < Duration::from_secs(61), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_credential_ends_its_socket() {
+        let started = Instant::now();
+        let mut client = client(session(0, Some(Duration::from_secs(100))).await).await;
+        let code = loop {
+            if let Some(code) = closed(next(&mut client).await) {
+                break code;
+            }
+        };
+        assert_eq!(code, 4001);
+        assert!(started.elapsed() < Duration::from_secs(105));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sixty_four_kibibytes_are_read_and_one_more_is_not() {
+        let most = upgrade::MESSAGE_BYTES_MAX;
+        let mut client = client(session(0, None).await).await;
+        client.send(Message::Text("x".repeat(most).into())).await.expect("sent");
+        assert_eq!(next(&mut client).await.len(), most);
+        client.send(Message::Text("x".repeat(most + 1).into())).await.expect("sent");
+        assert_eq!(closed(next(&mut client).await), Some(1009));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_beyond_the_rate_are_dropped_and_the_socket_stays() {
+        let mut client = client(session(2, None).await).await;
+        for (frame, answer) in [
+            (Message::Text("one".into()), "one"),
+            (Message::Binary(vec![0].into()), "binary"),
+            (Message::Text("three".into()), "limited 60"),
+        ] {
+            client.send(frame).await.expect("sent");
+            assert_eq!(next(&mut client).await, Message::Text(answer.into()));
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        client.send(Message::Ping(tungstenite::Bytes::new())).await.expect("sent");
+        assert!(matches!(next(&mut client).await, Message::Pong(_)), "pings are not counted");
+        client.send(Message::Text("four".into())).await.expect("sent");
+        assert_eq!(next(&mut client).await, Message::Text("limited 40".into()));
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        while client.send(Message::Text("five".into())).await.is_ok() {
+            match next(&mut client).await {
+                Message::Ping(_) => {}
+                answer => {
+                    assert_eq!(answer, Message::Text("five".into()));
+                    return;
+                }
+            }
         }
     }
 }

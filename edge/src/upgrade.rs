@@ -90,14 +90,18 @@ pub(crate) async fn socket(on_upgrade: OnUpgrade) -> Option<WebSocketStream<TcpS
     let upgraded = on_upgrade.await.ok()?;
     // The plain stream below hyper's wrapping: less memory and one call less for each byte.
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    let config = WebSocketConfig::default()
+    let read = parts.read_buf.to_vec();
+    Some(WebSocketStream::from_partially_read(parts.io.into_inner(), read, Role::Server, Some(config())).await)
+}
+
+/// The limits and the buffers of every socket.
+pub(crate) fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let read = parts.read_buf.to_vec();
-    Some(WebSocketStream::from_partially_read(parts.io.into_inner(), read, Role::Server, Some(config)).await)
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
 }
 
 #[cfg(test)]

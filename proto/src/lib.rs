@@ -20,5 +20,33 @@ pub mod chat {
     }
 }
 
+/// `switchboard.location.v1`: where therapists are.
+pub mod location {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/switchboard.location.v1.rs");
+    }
+}
+
+/// `switchboard.notification.v1`: inboxes and unread counts.
+pub mod notification {
+    /// Version 1.
+    #[allow(clippy::large_enum_variant)]
+    pub mod v1 {
+        include!("gen/switchboard.notification.v1.rs");
+    }
+}
+
+/// `switchboard.presence.v1`: who is online.
+pub mod presence {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/switchboard.presence.v1.rs");
+    }
+}
+
+pub mod json;
+pub mod wire;
+
 /// All interfaces as one encoded `FileDescriptorSet`, for gRPC reflection and for reading their JSON form.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, env, error::Error, fs, path::Path};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 2] = ["switchboard/chat/v1/chat.proto", "switchboard/identity/v1/identity.proto"];
+const PROTOS: [&str; 5] = [
+    "switchboard/chat/v1/chat.proto",
+    "switchboard/identity/v1/identity.proto",
+    "switchboard/location/v1/location.proto",
+    "switchboard/notification/v1/notification.proto",
+    "switchboard/presence/v1/presence.proto",
+];
 
 #[test]
 fn committed_code_is_what_the_protos_generate() -> Result<(), Box<dyn Error>> {

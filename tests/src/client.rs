@@ -169,6 +169,22 @@ pub async fn call_with(
     headers: &[(&'static str, String)],
     body: Option<String>,
 ) -> anyhow::Result<(u16, Value)> {
+    let (parts, body) = exchange(address, method, path, headers, body).await?.into_parts();
+    let text = String::from_utf8_lossy(&body);
+    Ok((parts.status.as_u16(), serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text.as_ref()))))
+}
+
+/// The same with the answer as it came.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&'static str, String)],
+    body: Option<String>,
+) -> anyhow::Result<Response<Bytes>> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(TcpStream::connect(address).await?)).await?;
     tokio::spawn(connection);
@@ -181,8 +197,6 @@ pub async fn call_with(
     }
     let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
     let response = tokio::time::timeout(PATIENCE, sender.send_request(request)).await.context("no answer")??;
-    let status = response.status().as_u16();
-    let bytes = response.into_body().collect().await?.to_bytes();
-    let text = String::from_utf8_lossy(&bytes);
-    Ok((status, serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text.as_ref()))))
+    let (parts, body) = response.into_parts();
+    Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
 }

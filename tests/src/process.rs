@@ -8,9 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use switchboard_chassis::{
+    Secret,
+    grpc::{Peer, remote_peer},
+};
+use tempfile::TempDir;
 
-use crate::PATIENCE;
+use crate::{Client, PATIENCE};
 
 /// The binary beside this test's own.
 ///
@@ -154,6 +159,90 @@ fn command(arguments: &[&str], settings: &[(&str, String)]) -> anyhow::Result<Co
     let mut command = Command::new(binary()?);
     command.args(arguments).env_clear().envs(settings.iter().map(|(name, value)| (*name, value))).stdin(Stdio::null());
     Ok(command)
+}
+
+/// The token that the processes of a [`Machine`] show each other.
+const GRPC_TOKEN: &str = "a-token-between-services";
+
+/// One machine's worth of processes, which share a data directory and addresses over restarts.
+pub struct Machine {
+    directory: TempDir,
+    /// Where its edge listens.
+    pub edge: SocketAddr,
+    /// Where its services listen.
+    pub grpc: SocketAddr,
+}
+
+impl Machine {
+    /// Without a process yet.
+    ///
+    /// # Errors
+    /// When there is no directory or port to be had.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self { directory: tempfile::tempdir()?, edge: free_address()?, grpc: free_address()? })
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let url = format!("http://{}", self.grpc);
+        let mut settings = vec![
+            ("SWITCHBOARD_DATA_DIR", self.directory.path().join("data").display().to_string()),
+            ("SWITCHBOARD_EDGE__LISTEN", self.edge.to_string()),
+            ("SWITCHBOARD_GRPC__LISTEN", self.grpc.to_string()),
+            ("SWITCHBOARD_GRPC__TOKEN", GRPC_TOKEN.to_owned()),
+        ];
+        settings.extend(
+            [
+                "SWITCHBOARD_SERVICES__IDENTITY",
+                "SWITCHBOARD_SERVICES__CHAT",
+                "SWITCHBOARD_SERVICES__LOCATION",
+                "SWITCHBOARD_SERVICES__NOTIFICATION",
+                "SWITCHBOARD_SERVICES__PRESENCE",
+            ]
+            .map(|name| (name, url.clone())),
+        );
+        settings
+    }
+
+    /// Starts a process and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn start(&self, arguments: &[&str], address: SocketAddr) -> anyhow::Result<Process> {
+        let mut process = Process::start(arguments, &self.settings())?;
+        process.listens(address).await?;
+        Ok(process)
+    }
+
+    /// Loads people and conversations: see `switchboard provision --help`.
+    ///
+    /// # Errors
+    /// When a line is wrong, or nobody takes it.
+    pub fn provision(&self, lines: &str) -> anyhow::Result<()> {
+        let file = self.directory.path().join("people.jsonl");
+        std::fs::write(&file, lines)?;
+        let (code, _, err) = run(&["provision", &file.display().to_string()], &self.settings())?;
+        ensure!(code == 0, "{err}");
+        Ok(())
+    }
+
+    /// Connects to a path as a user.
+    ///
+    /// # Errors
+    /// When the edge does not upgrade.
+    pub async fn connect(&self, path: &str, user: &str) -> anyhow::Result<Client> {
+        let (code, token, err) = run(&["token", "--user", user], &self.settings())?;
+        ensure!(code == 0, "{err}");
+        let mark = if path.contains('?') { '&' } else { '?' };
+        Client::connect(&format!("ws://{}{path}{mark}token={}", self.edge, token.trim()), &[]).await
+    }
+
+    /// The way to its services.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn peer(&self) -> anyhow::Result<Peer> {
+        Ok(remote_peer(&format!("http://{}", self.grpc), &Secret::new(GRPC_TOKEN))?)
+    }
 }
 
 /// A script of `tests/clients`, run by an interpreter: its standard output.

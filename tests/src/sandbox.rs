@@ -19,6 +19,9 @@ use switchboard_identity::jwt;
 use switchboard_proto::{
     chat::v1::chat_service_client::ChatServiceClient,
     identity::v1::{User, identity_service_client::IdentityServiceClient},
+    location::v1::location_service_client::LocationServiceClient,
+    notification::v1::notification_service_client::NotificationServiceClient,
+    presence::v1::presence_service_client::PresenceServiceClient,
 };
 
 use crate::Client;
@@ -79,13 +82,13 @@ impl Sandbox {
         Ok(Self { edge, grpc, secrets, lifecycle, config, bus, _directory: directory })
     }
 
-    /// Another chat instance on the same database and bus; only Postgres can be shared. Its gRPC address, and what
-    /// ends it.
+    /// Other instances of some services on the same database and bus; only Postgres can be shared. Their gRPC address,
+    /// and what ends them.
     ///
     /// # Errors
-    /// When it cannot start.
-    pub async fn another_chat(&self) -> anyhow::Result<(SocketAddr, Lifecycle)> {
-        let (_, grpc, _, lifecycle) = run(&self.config, self.bus.another(), &[Role::Chat]).await?;
+    /// When they cannot start.
+    pub async fn another(&self, roles: &[Role]) -> anyhow::Result<(SocketAddr, Lifecycle)> {
+        let (_, grpc, _, lifecycle) = run(&self.config, self.bus.another(), roles).await?;
         Ok((grpc, lifecycle))
     }
 
@@ -146,6 +149,30 @@ impl Sandbox {
     /// When the address is not a URL.
     pub fn chat(&self) -> anyhow::Result<ChatServiceClient<Peer>> {
         Ok(ChatServiceClient::new(self.peer()?))
+    }
+
+    /// The location service, over real gRPC.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn locations(&self) -> anyhow::Result<LocationServiceClient<Peer>> {
+        Ok(LocationServiceClient::new(self.peer()?))
+    }
+
+    /// The notification service, over real gRPC.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn notifications(&self) -> anyhow::Result<NotificationServiceClient<Peer>> {
+        Ok(NotificationServiceClient::new(self.peer()?))
+    }
+
+    /// The presence service, over real gRPC.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn presence(&self) -> anyhow::Result<PresenceServiceClient<Peer>> {
+        Ok(PresenceServiceClient::new(self.peer()?))
     }
 
     /// The identity service, over real gRPC.

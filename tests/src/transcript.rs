@@ -17,6 +17,7 @@
 //! POST /chat/chats/ as 701 {"a": 1}       a REST call (or `with` headers, or neither); then what it answers:
 //! 201 {"id": "$chat"}
 //! ! close mobile 123                      close a conversation, as a service does
+//! ! notify {"user_id": "1", "title": ..}  notify a user, as a service does; fields named as in the proto
 //! ```
 //!
 //! `$name` also stands for its value in anything sent. That something is *not* sent is shown by what comes next.
@@ -31,6 +32,8 @@ use switchboard_proto::{
         get_conversation_request,
     },
     identity::v1::CreateSessionRequest,
+    json::to_struct,
+    notification::v1::NotifyRequest,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -163,6 +166,9 @@ impl Player<'_> {
     }
 
     async fn command(&mut self, command: &str) -> anyhow::Result<()> {
+        if let Some(request) = command.strip_prefix("notify ") {
+            return self.notify(&serde_json::from_str(&self.filled(request)?)?).await;
+        }
         let ["close", kind, number] = command.split(' ').collect::<Vec<_>>()[..] else { bail!("not a command") };
         let kind = ConversationKind::from_str_name(&format!("CONVERSATION_KIND_{}", kind.to_uppercase()));
         let number = ConversationNumber { kind: kind.context("a kind")?.into(), number: self.filled(number)?.parse()? };
@@ -171,6 +177,20 @@ impl Player<'_> {
         let mut chat = self.sandbox.chat()?;
         let found = chat.get_conversation(request).await?.into_inner().summary.and_then(|summary| summary.conversation);
         chat.close_conversation(CloseConversationRequest { conversation_id: found.context("found")?.id }).await?;
+        Ok(())
+    }
+
+    async fn notify(&self, request: &Value) -> anyhow::Result<()> {
+        let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+        let request = NotifyRequest {
+            user_id: text("user_id"),
+            title: text("title"),
+            message: text("message"),
+            notification_type: text("notification_type"),
+            data: request["data"].as_object().cloned().map(to_struct),
+            request_id: text("request_id"),
+        };
+        self.sandbox.notifications()?.notify(request).await?;
         Ok(())
     }
 

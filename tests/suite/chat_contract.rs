@@ -1,6 +1,7 @@
 //! What the chat and identity services promise over gRPC, on both databases.
 
 use anyhow::Context as _;
+use switchboard::config::Role;
 use switchboard_chassis::grpc::Peer;
 use switchboard_proto::{
     chat::v1::{
@@ -816,7 +817,7 @@ async fn users_devices_and_sessions(sandbox: &Sandbox) -> anyhow::Result<()> {
 async fn two_instances_share_a_conversation() -> anyhow::Result<()> {
     const EACH: u64 = 200;
     let sandbox = Sandbox::start(Backend::Postgres).await?;
-    let (second, lifecycle) = sandbox.another_chat().await?;
+    let (second, lifecycle) = sandbox.another(&[Role::Chat]).await?;
     let id = clinic(&mut sandbox.chat()?).await?;
     let mut here = Stream::open(&sandbox).await?;
     let mut there = Stream::open_at(&sandbox, second).await?;

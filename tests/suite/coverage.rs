@@ -14,6 +14,9 @@ use switchboard_edge::documents;
 const BEGIN: &str = "<!-- played: made by tests/suite/coverage.rs -->\n";
 const END: &str = "<!-- /played -->";
 
+/// The ends of the names of a protocol's transcripts, one for each of its sockets.
+const SOCKETS: [&str; 4] = ["", "_location", "_notifications", "_presence"];
+
 /// The close codes that each protocol documents, or that its settled silences name.
 const CLOSE_CODES: [(&str, &[&str]); 5] = [
     ("therapy", &["4000", "4001", "4003"]),
@@ -60,17 +63,6 @@ const ENDPOINTS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// Examples in the documents that belong to the sockets of location, notifications and presence.
-const OTHER_SOCKETS: [(&str, &str); 7] = [
-    ("therapy", "latitude, longitude"),
-    ("therapy", "`location`"),
-    ("consultation", "`mark_read`"),
-    ("consultation", "`notification`"),
-    ("consultation", "`unread_count`"),
-    ("consultation", "`user_online`"),
-    ("consultation", "`user_offline`"),
-];
-
 #[test]
 fn the_table_in_the_readme_is_what_the_tests_play() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -94,14 +86,18 @@ fn table(root: &Path) -> anyhow::Result<String> {
     let mut text = "\n| protocol | what | played at |\n|---|---|---|\n".to_owned();
     let mut missing = Vec::new();
     for (protocol, document) in documents::ALL {
-        let transcript = fs::read_to_string(root.join(format!("transcripts/{protocol}.txt")))?;
-        let played = played(&transcript);
+        let mut played: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for socket in SOCKETS {
+            let file = format!("tests/transcripts/{protocol}{socket}.txt");
+            // Most protocols have one socket.
+            let Ok(transcript) = fs::read_to_string(root.join("..").join(&file)) else { continue };
+            for (what, line) in play(&transcript) {
+                played.entry(what).or_default().push(format!("{file}:{line}"));
+            }
+        }
         let mut wanted: BTreeSet<String> = BTreeSet::new();
         for example in documents::examples(document) {
             let shape = shape(&example);
-            if OTHER_SOCKETS.contains(&(protocol, shape.as_str())) {
-                continue;
-            }
             let found: Vec<&String> = played.keys().filter(|what| what.ends_with(&format!(" {shape}"))).collect();
             if found.is_empty() {
                 missing.push(format!("{protocol}: {example}"));
@@ -118,7 +114,7 @@ fn table(root: &Path) -> anyhow::Result<String> {
             match played.get(&what) {
                 Some(lines) => {
                     let times = if lines.len() > 1 { format!(" and {} more", lines.len() - 1) } else { String::new() };
-                    writeln!(text, "| {protocol} | {what} | tests/transcripts/{protocol}.txt:{}{times} |", lines[0])?;
+                    writeln!(text, "| {protocol} | {what} | {}{times} |", lines[0])?;
                 }
                 None => missing.push(format!("{protocol}: {what}")),
             }
@@ -130,8 +126,8 @@ fn table(root: &Path) -> anyhow::Result<String> {
 }
 
 /// What a transcript plays, with the lines.
-fn played(transcript: &str) -> BTreeMap<String, Vec<usize>> {
-    let mut played: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+fn play(transcript: &str) -> Vec<(String, usize)> {
+    let mut played = Vec::new();
     for (line, number) in transcript.lines().zip(1..) {
         let words: Vec<&str> = line.trim().splitn(3, ' ').collect();
         let what = match words[..] {
@@ -146,7 +142,7 @@ fn played(transcript: &str) -> BTreeMap<String, Vec<usize>> {
             [method @ ("GET" | "POST"), path, ..] => format!("`{method} {}`", endpoint(path)),
             _ => continue,
         };
-        played.entry(what).or_default().push(number);
+        played.push((what, number));
     }
     played
 }

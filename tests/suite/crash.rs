@@ -2,13 +2,8 @@
 
 use std::collections::HashSet;
 
-use switchboard_chassis::{Secret, grpc::remote_peer};
 use switchboard_proto::chat::v1::{ListMessagesRequest, chat_service_client::ChatServiceClient};
-use switchboard_tests::{
-    Client,
-    process::{self, Process},
-};
-use tempfile::TempDir;
+use switchboard_tests::{Client, process::Machine};
 
 const CHAT: &str = "550e8400-e29b-41d4-a716-446655440000";
 const PEOPLE: &str = r#"
@@ -16,61 +11,18 @@ const PEOPLE: &str = r#"
 {"user": {"id": "d", "roles": ["professional"]}}
 {"conversation": {"kind": "CONVERSATION_KIND_CLINIC", "id": "550e8400-e29b-41d4-a716-446655440000", "participants": [{"user_id": "p", "role": "patient"}, {"user_id": "d", "role": "professional"}]}}
 "#;
-const GRPC_TOKEN: &str = "a-token-between-services";
-
-/// One machine's worth of processes, which share a data directory and addresses over restarts.
-struct Machine {
-    directory: TempDir,
-    edge: std::net::SocketAddr,
-    grpc: std::net::SocketAddr,
+async fn connect(machine: &Machine, user: &str, after: Option<&str>) -> anyhow::Result<Client> {
+    let after = after.map(|after| format!("?after={after}")).unwrap_or_default();
+    machine.connect(&format!("/ws/chat/{CHAT}/{after}"), user).await
 }
 
-impl Machine {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self { directory: tempfile::tempdir()?, edge: process::free_address()?, grpc: process::free_address()? })
-    }
-
-    fn settings(&self) -> Vec<(&'static str, String)> {
-        let url = format!("http://{}", self.grpc);
-        vec![
-            ("SWITCHBOARD_DATA_DIR", self.directory.path().join("data").display().to_string()),
-            ("SWITCHBOARD_EDGE__LISTEN", self.edge.to_string()),
-            ("SWITCHBOARD_GRPC__LISTEN", self.grpc.to_string()),
-            ("SWITCHBOARD_GRPC__TOKEN", GRPC_TOKEN.to_owned()),
-            ("SWITCHBOARD_SERVICES__IDENTITY", url.clone()),
-            ("SWITCHBOARD_SERVICES__CHAT", url),
-        ]
-    }
-
-    async fn start(&self, arguments: &[&str], address: std::net::SocketAddr) -> anyhow::Result<Process> {
-        let mut process = Process::start(arguments, &self.settings())?;
-        process.listens(address).await?;
-        Ok(process)
-    }
-
-    fn provision(&self) -> anyhow::Result<()> {
-        let file = self.directory.path().join("people.jsonl");
-        std::fs::write(&file, PEOPLE)?;
-        let (code, out, err) = process::run(&["provision", &file.display().to_string()], &self.settings())?;
-        assert_eq!((code, out.trim()), (0, "2 users (2 new), 0 devices (0 new), 1 conversations (1 new)"), "{err}");
-        Ok(())
-    }
-
-    async fn connect(&self, user: &str, after: Option<&str>) -> anyhow::Result<Client> {
-        let (code, token, err) = process::run(&["token", "--user", user], &self.settings())?;
-        assert_eq!(code, 0, "{err}");
-        let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
-        Client::connect(&format!("ws://{}/ws/chat/{CHAT}/?token={}{after}", self.edge, token.trim()), &[]).await
-    }
-
-    async fn stored(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let mut chat = ChatServiceClient::new(remote_peer(&format!("http://{}", self.grpc), &Secret::new(GRPC_TOKEN))?);
-        let request =
-            ListMessagesRequest { conversation_id: CHAT.into(), page_size: 1000, ..ListMessagesRequest::default() };
-        let page = chat.list_messages(request).await?.into_inner();
-        assert_eq!(page.next_from_seq, 0, "one page is enough for this test");
-        Ok(page.messages.into_iter().map(|message| (message.id, message.content)).collect())
-    }
+async fn stored(machine: &Machine) -> anyhow::Result<Vec<(String, String)>> {
+    let mut chat = ChatServiceClient::new(machine.peer()?);
+    let request =
+        ListMessagesRequest { conversation_id: CHAT.into(), page_size: 1000, ..ListMessagesRequest::default() };
+    let page = chat.list_messages(request).await?.into_inner();
+    assert_eq!(page.next_from_seq, 0, "one page is enough for this test");
+    Ok(page.messages.into_iter().map(|message| (message.id, message.content)).collect())
 }
 
 fn told(frame: &serde_json::Value) -> (String, String) {
@@ -88,10 +40,10 @@ async fn a_killed_process_loses_nothing_that_was_seen() -> anyhow::Result<()> {
     for round in 0..ROUNDS {
         let mut server = machine.start(&["serve"], machine.edge).await?;
         if round == 0 {
-            machine.provision()?;
+            machine.provision(PEOPLE)?;
         }
-        let mut watcher = machine.connect("d", None).await?;
-        let mut sender = machine.connect("p", None).await?;
+        let mut watcher = connect(&machine, "d", None).await?;
+        let mut sender = connect(&machine, "p", None).await?;
         let sending = tokio::spawn(async move {
             for n in 0.. {
                 if sender.send(format!(r#"{{"content":"{round}:{n}"}}"#)).await.is_err() {
@@ -113,7 +65,7 @@ async fn a_killed_process_loses_nothing_that_was_seen() -> anyhow::Result<()> {
         sending.await?;
     }
     let _server = machine.start(&["serve"], machine.edge).await?;
-    let stored = machine.stored().await?;
+    let stored = stored(&machine).await?;
     let ids: HashSet<&String> = stored.iter().map(|(id, _)| id).collect();
     assert_eq!(ids.len(), stored.len());
     let mut archive = stored.iter();
@@ -133,9 +85,9 @@ async fn sockets_outlive_the_chat_service() -> anyhow::Result<()> {
     let services = ["serve", "--role", "identity,chat"];
     let mut service = machine.start(&services, machine.grpc).await?;
     let _edge = machine.start(&["serve", "--role", "edge"], machine.edge).await?;
-    machine.provision()?;
-    let mut watcher = machine.connect("d", None).await?;
-    let mut sender = machine.connect("p", None).await?;
+    machine.provision(PEOPLE)?;
+    let mut watcher = connect(&machine, "d", None).await?;
+    let mut sender = connect(&machine, "p", None).await?;
 
     let mut sent = 0;
     let mut seen = Vec::new();
@@ -166,7 +118,7 @@ async fn sockets_outlive_the_chat_service() -> anyhow::Result<()> {
         sender.next().await?;
     }
     assert!(seen.iter().enumerate().all(|(n, (_, content))| *content == n.to_string()), "{seen:?}");
-    assert_eq!(machine.stored().await?, seen);
+    assert_eq!(stored(&machine).await?, seen);
     Ok(())
 }
 
@@ -175,8 +127,8 @@ async fn sockets_outlive_the_chat_service() -> anyhow::Result<()> {
 async fn a_terminated_process_ends_well() -> anyhow::Result<()> {
     let machine = Machine::new()?;
     let mut server = machine.start(&["serve", "--set", "edge.drain_spread_s=0"], machine.edge).await?;
-    machine.provision()?;
-    let mut socket = machine.connect("p", None).await?;
+    machine.provision(PEOPLE)?;
+    let mut socket = connect(&machine, "p", None).await?;
     socket.send(r#"{"content":"first"}"#).await?;
     let (first, _) = told(&socket.next().await?);
     socket.send(r#"{"content":"second"}"#).await?;
@@ -185,7 +137,7 @@ async fn a_terminated_process_ends_well() -> anyhow::Result<()> {
     assert_eq!(socket.closed().await?.0, 1012);
     assert_eq!(server.exit_code().await?, 0);
     let _server = machine.start(&["serve"], machine.edge).await?;
-    let mut socket = machine.connect("p", Some(&first)).await?;
+    let mut socket = connect(&machine, "p", Some(&first)).await?;
     assert_eq!(told(&socket.next().await?).1, "second");
     Ok(())
 }

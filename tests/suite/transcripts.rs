@@ -21,7 +21,16 @@ macro_rules! transcripts {
     )*};
 }
 
-transcripts!(therapy, clinic, mobile, mentoring, consultation);
+transcripts!(
+    therapy,
+    therapy_location,
+    clinic,
+    mobile,
+    mentoring,
+    consultation,
+    consultation_notifications,
+    consultation_presence
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transcript_that_is_not_true_fails() -> anyhow::Result<()> {

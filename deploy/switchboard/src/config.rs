@@ -8,8 +8,12 @@ use switchboard_chassis::{
     db::{self, StoreConfig},
     grpc::GrpcConfig,
 };
+use switchboard_chat::ChatConfig;
 use switchboard_edge::EdgeConfig;
 use switchboard_identity::AuthConfig;
+use switchboard_location::LocationConfig;
+use switchboard_notification::NotificationConfig;
+use switchboard_presence::PresenceConfig;
 
 /// Settings that may be given as `..._FILE`.
 const SECRETS: [&str; 3] = ["grpc.token", "auth.jwt.secret", "store.url"];
@@ -36,6 +40,14 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[services]`
     pub services: ServicesConfig,
+    /// `[chat]`
+    pub chat: ChatConfig,
+    /// `[location]`
+    pub location: LocationConfig,
+    /// `[notification]`
+    pub notification: NotificationConfig,
+    /// `[presence]`
+    pub presence: PresenceConfig,
 }
 
 impl Default for Config {
@@ -49,6 +61,10 @@ impl Default for Config {
             auth: AuthConfig::default(),
             store: StoreConfig::default(),
             services: ServicesConfig::default(),
+            chat: ChatConfig::default(),
+            location: LocationConfig::default(),
+            notification: NotificationConfig::default(),
+            presence: PresenceConfig::default(),
         }
     }
 }
@@ -75,12 +91,24 @@ pub struct ServicesConfig {
     pub identity: String,
     /// The chat service's gRPC URL.
     pub chat: String,
+    /// The location service's gRPC URL.
+    pub location: String,
+    /// The notification service's gRPC URL.
+    pub notification: String,
+    /// The presence service's gRPC URL.
+    pub presence: String,
 }
 
 impl Default for ServicesConfig {
     fn default() -> Self {
         let url = "http://127.0.0.1:50051".to_owned();
-        Self { identity: url.clone(), chat: url }
+        Self {
+            identity: url.clone(),
+            chat: url.clone(),
+            location: url.clone(),
+            notification: url.clone(),
+            presence: url,
+        }
     }
 }
 
@@ -93,11 +121,31 @@ pub enum Role {
     Identity,
     /// Conversations.
     Chat,
+    /// Where therapists are.
+    Location,
+    /// Inboxes.
+    Notification,
+    /// Who is online.
+    Presence,
 }
 
 impl Role {
     /// One process that is everything.
-    pub const ALL: [Self; 3] = [Self::Edge, Self::Identity, Self::Chat];
+    pub const ALL: [Self; 6] =
+        [Self::Edge, Self::Identity, Self::Chat, Self::Location, Self::Notification, Self::Presence];
+
+    /// As it is written on the command line, and in the name of its database.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Identity => "identity",
+            Self::Chat => "chat",
+            Self::Location => "location",
+            Self::Notification => "notification",
+            Self::Presence => "presence",
+        }
+    }
 }
 
 impl Config {
@@ -112,6 +160,9 @@ impl Config {
     ) -> Result<Self, Mistakes> {
         let config: Self = config::load(file, environment, flags, &SECRETS)?;
         let mut mistakes = config.edge.mistakes();
+        mistakes.extend(config.chat.mistakes());
+        mistakes.extend(config.location.mistakes());
+        mistakes.extend(config.presence.mistakes());
         if let Err(wrong) = db::check_url(config.store.url.expose()) {
             mistakes.push(format!("store.url: {wrong}"));
         }
@@ -123,9 +174,14 @@ impl Config {
         if !config.grpc.token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
             mistakes.push("grpc.token: printable ASCII without blanks".to_owned());
         }
-        for (setting, url) in
-            [("services.identity", &config.services.identity), ("services.chat", &config.services.chat)]
-        {
+        let services = &config.services;
+        for (setting, url) in [
+            ("services.identity", &services.identity),
+            ("services.chat", &services.chat),
+            ("services.location", &services.location),
+            ("services.notification", &services.notification),
+            ("services.presence", &services.presence),
+        ] {
             if !url.starts_with("http://") && !url.starts_with("https://") {
                 mistakes.push(format!("{setting}: begin with http:// or https://"));
             }

@@ -99,15 +99,49 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     let clock = Clock::System;
     let mut services = Services::new(secrets.grpc_token.clone(), &[switchboard_proto::FILE_DESCRIPTOR_SET]);
 
-    if roles.contains(&Role::Identity) {
-        let db = Db::open(&config.store, &config.data_dir, "identity", &switchboard_identity::MIGRATIONS).await?;
-        let mut auth = config.auth.clone();
-        auth.jwt.secret = secrets.jwt_secret.clone();
-        services.add(switchboard_identity::service(db, &auth, clock.clone())).await;
-    }
-    if roles.contains(&Role::Chat) {
-        let db = Db::open(&config.store, &config.data_dir, "chat", &switchboard_chat::MIGRATIONS).await?;
-        services.add(switchboard_chat::service(db, bus, clock.clone(), lifecycle).await?).await;
+    let mut absences = None;
+    for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
+        let open = async |migrations| {
+            Db::open(&config.store, &config.data_dir, role.name(), migrations).await.map_err(anyhow::Error::from)
+        };
+        // Each service is a member of the bus by itself.
+        match role {
+            Role::Edge => {}
+            Role::Identity => {
+                let db = open(&switchboard_identity::MIGRATIONS).await?;
+                let mut auth = config.auth.clone();
+                auth.jwt.secret = secrets.jwt_secret.clone();
+                services.add(switchboard_identity::service(db, &auth, clock.clone())).await;
+            }
+            Role::Chat => {
+                let db = open(&switchboard_chat::MIGRATIONS).await?;
+                let (service, theirs) =
+                    switchboard_chat::service(db, bus.another(), &config.chat, clock.clone(), lifecycle).await?;
+                services.add(service).await;
+                absences = Some(theirs);
+            }
+            Role::Location => {
+                let db = open(&switchboard_location::MIGRATIONS).await?;
+                let config = &config.location;
+                let service =
+                    switchboard_location::service(db, bus.another(), config, clock.clone(), lifecycle).await?;
+                services.add(service).await;
+            }
+            Role::Notification => {
+                let db = open(&switchboard_notification::MIGRATIONS).await?;
+                let config = &config.notification;
+                let service =
+                    switchboard_notification::service(db, bus.another(), config, clock.clone(), lifecycle).await?;
+                services.add(service).await;
+            }
+            Role::Presence => {
+                let db = open(&switchboard_presence::MIGRATIONS).await?;
+                let config = &config.presence;
+                let service =
+                    switchboard_presence::service(db, bus.another(), config, clock.clone(), lifecycle).await?;
+                services.add(service).await;
+            }
+        }
     }
 
     let services = services.build();
@@ -115,16 +149,22 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     if let Some(listener) = listeners.grpc {
         lifecycle.spawn_server("gRPC server", services.serve(listener, lifecycle.clone()));
     }
+    let peer = |role: Role, url: &str| -> anyhow::Result<Peer> {
+        if roles.contains(&role) {
+            return Ok(local.clone());
+        }
+        remote_peer(url, &secrets.grpc_token).with_context(|| format!("{url} is not the URL of a service"))
+    };
+    if let Some(absences) = absences {
+        absences.notify(peer(Role::Notification, &config.services.notification)?, lifecycle);
+    }
     if let Some(listener) = listeners.edge {
-        let peer = |role: Role, url: &str| -> anyhow::Result<Peer> {
-            if roles.contains(&role) {
-                return Ok(local.clone());
-            }
-            remote_peer(url, &secrets.grpc_token).with_context(|| format!("{url} is not the URL of a service"))
-        };
         let upstreams = Upstreams {
             identity: peer(Role::Identity, &config.services.identity)?,
             chat: peer(Role::Chat, &config.services.chat)?,
+            location: peer(Role::Location, &config.services.location)?,
+            notification: peer(Role::Notification, &config.services.notification)?,
+            presence: peer(Role::Presence, &config.services.presence)?,
         };
         let edge =
             switchboard_edge::serve(config.edge.clone(), listener, upstreams, playground, clock, lifecycle.clone());

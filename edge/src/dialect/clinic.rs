@@ -8,7 +8,8 @@ use switchboard_proto::{
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json, plain_error};
+use super::{Decoded, Dialect, Ends, JWT_ENDS, RATE_LIMITED, Viewer, frame, iso, json, plain_error};
+use crate::rate::Limit;
 
 pub(super) struct Clinic;
 
@@ -67,6 +68,14 @@ impl Dialect for Clinic {
             _ => "",
         };
         plain_error(&refusal(refused.reason(), &refused.message, role))
+    }
+
+    fn rate_limited(&self, _: u64) -> Utf8Bytes {
+        plain_error(RATE_LIMITED)
+    }
+
+    fn limit(&self) -> Limit {
+        Limit::Clinic
     }
 
     fn unknown_after(&self) -> Utf8Bytes {

@@ -1,4 +1,8 @@
-//! consultation.md, chat: frames with a `type`, errors as `{"type": "error", "message": ...}`.
+//! consultation.md: frames with a `type`, errors as `{"type": "error", "message": ...}`. Chat here; notifications and
+//! presence in their modules.
+
+pub(crate) mod notifications;
+pub(crate) mod presence;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -10,13 +14,24 @@ use switchboard_proto::{
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json, typed_error};
+use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json, limited_error, typed_error};
+use crate::rate::Limit;
 
 pub(super) struct Consultation;
 
+/// The close codes of the three sockets.
+pub(crate) const ENDS: Ends = JWT_ENDS;
+/// What a binary frame is told on each.
+pub(crate) const BINARY: &str = r#"{"type":"error","message":"send text frames, not binary ones"}"#;
+
+/// What a frame is told on each that was dropped, because there were too many.
+pub(crate) fn rate_limited(retry_after_s: u64) -> Utf8Bytes {
+    limited_error(retry_after_s)
+}
+
 impl Dialect for Consultation {
     fn ends(&self) -> Ends {
-        JWT_ENDS
+        ENDS
     }
 
     fn greeting(&self, conversation: &Conversation, _: &Viewer, _: &str) -> Option<Utf8Bytes> {
@@ -54,7 +69,7 @@ impl Dialect for Consultation {
     }
 
     fn binary(&self) -> Utf8Bytes {
-        typed_error("send text frames, not binary ones")
+        BINARY.into()
     }
 
     fn view(&self, event: &Event, viewer: &Viewer) -> Option<usize> {
@@ -136,6 +151,14 @@ impl Dialect for Consultation {
         typed_error(&refused.message)
     }
 
+    fn rate_limited(&self, retry_after_s: u64) -> Utf8Bytes {
+        rate_limited(retry_after_s)
+    }
+
+    fn limit(&self) -> Limit {
+        Limit::Consultation
+    }
+
     fn unknown_after(&self) -> Utf8Bytes {
         typed_error("after is not a message of this conversation")
     }
@@ -162,7 +185,7 @@ fn read_receipt(frame: &Map<String, Value>) -> Result<Receipt, String> {
 }
 
 /// The full name, else the e-mail address, else the username, else the id.
-fn name<'a>(person: &'a User, id: &'a str) -> &'a str {
+pub(crate) fn name<'a>(person: &'a User, id: &'a str) -> &'a str {
     [&person.full_name, &person.email, &person.username]
         .into_iter()
         .find(|name| !name.is_empty())
@@ -171,7 +194,11 @@ fn name<'a>(person: &'a User, id: &'a str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_proto::chat::v1::{Message, MessageRef, Receipts, Typing};
+    use switchboard_proto::{
+        chat::v1::{Message, MessageRef, Receipts, Typing},
+        notification::v1::{Notification, subscribe_request::Action::Read},
+        presence::v1::OnlineUser,
+    };
 
     use super::*;
     use crate::dialect::tests::{fences, timestamp, value};
@@ -219,12 +246,24 @@ mod tests {
         assert_eq!(value(&Consultation.encode(&typing, 0, &person("Jane Doe"))), next());
         assert_eq!(Consultation.view(&typing, &viewer()), None, "never to the typist");
 
-        // Those of notifications and presence are other services'; claimed here so that a new one is not overlooked.
-        let rest: Vec<Value> = examples.map(|example| example["type"].clone()).collect();
-        assert_eq!(
-            rest,
-            ["mark_read", "connection_established", "notification", "unread_count", "user_online", "user_offline"]
-        );
+        let Decoded::Act(Read(read)) = notifications::decode(&next().to_string()) else { panic!("not a mark") };
+        assert_eq!(read.notification_ids, ["uuid"]);
+        assert_eq!(value(&notifications::GREETING.into()), next());
+        let notification = Notification {
+            id: "uuid".into(),
+            title: "Daily Reading Ready".into(),
+            message: "Your daily reading is available".into(),
+            notification_type: "daily_reading".into(),
+            created_at: timestamp(WHEN),
+            ..Notification::default()
+        };
+        assert_eq!(value(&notifications::notification(&notification)), next());
+        assert_eq!(value(&notifications::unread_count(5)), next());
+
+        let user = OnlineUser { user_id: "uuid".into(), user_name: "John Doe".into() };
+        assert_eq!(value(&presence::online(&user)), next());
+        assert_eq!(value(&presence::offline("uuid")), next());
+        assert_eq!(examples.next(), None);
     }
 
     #[test]

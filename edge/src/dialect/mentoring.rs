@@ -11,7 +11,8 @@ use switchboard_proto::{
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, id_value, iso, json, plain_error};
+use super::{Decoded, Dialect, Ends, JWT_ENDS, RATE_LIMITED, Viewer, frame, id_value, iso, json, plain_error};
+use crate::rate::Limit;
 
 pub(super) struct Mentoring;
 
@@ -126,6 +127,14 @@ impl Dialect for Mentoring {
             _ if is_receipt => "Failed to update message status.",
             _ => "Failed to save message.",
         })
+    }
+
+    fn rate_limited(&self, _: u64) -> Utf8Bytes {
+        plain_error(RATE_LIMITED)
+    }
+
+    fn limit(&self) -> Limit {
+        Limit::Mentoring
     }
 
     fn unknown_after(&self) -> Utf8Bytes {

@@ -11,8 +11,8 @@ use switchboard_proto::{
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Decoded, Dialect, Ends, Viewer, frame, id_value, iso, json, typed_error};
-use crate::goodbye;
+use super::{Decoded, Dialect, Ends, RATE_LIMITED, Viewer, frame, id_value, iso, json, typed_error};
+use crate::{goodbye, rate::Limit};
 
 pub(super) struct Mobile;
 
@@ -163,6 +163,14 @@ impl Dialect for Mobile {
             _ if is_receipt => FAILED_STATUS,
             _ => FAILED,
         })
+    }
+
+    fn rate_limited(&self, _: u64) -> Utf8Bytes {
+        typed_error(RATE_LIMITED)
+    }
+
+    fn limit(&self) -> Limit {
+        Limit::Mobile
     }
 
     fn unknown_after(&self) -> Utf8Bytes {

@@ -1,4 +1,6 @@
-//! therapy.md, chat: `{"message": "..."}` in, `{"type": "message", ...}` out.
+//! therapy.md. Chat here: `{"message": "..."}` in, `{"type": "message", ...}` out. Location in its module.
+
+pub(crate) mod location;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,14 +10,24 @@ use switchboard_proto::{
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json, typed_error};
-use crate::goodbye;
+use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json, limited_error, typed_error};
+use crate::{goodbye, rate::Limit};
 
 pub(super) struct Therapy;
 
+/// The close codes of both sockets.
+pub(crate) const ENDS: Ends = Ends { not_found: goodbye::FORBIDDEN, ..JWT_ENDS };
+/// What a binary frame is told on both.
+pub(crate) const BINARY: &str = r#"{"type":"error","message":"send text frames, not binary ones"}"#;
+
+/// What a frame is told on both that was dropped, because there were too many.
+pub(crate) fn rate_limited(retry_after_s: u64) -> Utf8Bytes {
+    limited_error(retry_after_s)
+}
+
 impl Dialect for Therapy {
     fn ends(&self) -> Ends {
-        Ends { not_found: goodbye::FORBIDDEN, ..JWT_ENDS }
+        ENDS
     }
 
     fn decode(&self, text: &str, _: &Viewer) -> Decoded {
@@ -34,7 +46,7 @@ impl Dialect for Therapy {
     }
 
     fn binary(&self) -> Utf8Bytes {
-        typed_error("send text frames, not binary ones")
+        BINARY.into()
     }
 
     fn view(&self, event: &Event, _: &Viewer) -> Option<usize> {
@@ -64,6 +76,14 @@ impl Dialect for Therapy {
         typed_error(&refused.message)
     }
 
+    fn rate_limited(&self, retry_after_s: u64) -> Utf8Bytes {
+        rate_limited(retry_after_s)
+    }
+
+    fn limit(&self) -> Limit {
+        Limit::Therapy
+    }
+
     fn unknown_after(&self) -> Utf8Bytes {
         typed_error("after is not a message of this conversation")
     }
@@ -71,6 +91,8 @@ impl Dialect for Therapy {
 
 #[cfg(test)]
 mod tests {
+    use switchboard_proto::location::v1::{Moved, Pair, share_request::Action::Report};
+
     use super::*;
     use crate::dialect::tests::{fences, message, value};
 
@@ -90,9 +112,11 @@ mod tests {
         let event = message("Hello, how are you today?", "123", "customer", (1_705_314_600, 123_456_000));
         assert_eq!(value(&Therapy.encode(&event, 0, &User::default())), next());
 
-        // The two of location are another service's; they are claimed here so that a new example is not overlooked.
-        assert_eq!(next()["latitude"], 40.7128);
-        assert_eq!(next()["type"], "location");
+        let Decoded::Act(Report(position)) = location::decode(&next().to_string(), true) else {
+            panic!("not a position")
+        };
+        let pair = Some(Pair { customer_id: "123".into(), therapist_id: "456".into() });
+        assert_eq!(value(&location::encode(&Moved { pair, position: Some(position) })), next());
         assert_eq!(examples.next(), None);
     }
 

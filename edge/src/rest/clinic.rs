@@ -15,9 +15,9 @@ use switchboard_proto::{
 use tonic::{Code, Status};
 use warp::reply::Response;
 
-use super::{BadBody, Call, object, refusal, respond};
+use super::{BadBody, Call, object, refusal, respond, too_many};
 use crate::{
-    dialect::{Viewer, clinic, iso},
+    dialect::{RATE_LIMITED, Viewer, clinic, iso},
     goodbye,
     handshake::has_both_profiles,
     routes::ClinicEndpoint,
@@ -39,20 +39,34 @@ pub(crate) async fn answer<B: Buf, E>(
     endpoint: ClinicEndpoint,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    respond(dispatch(&call, endpoint, body).await)
+    let user = match user(&call).await {
+        Ok(user) => user,
+        Err(failure) => return respond(Err(failure)),
+    };
+    match call.count(&user) {
+        Ok(()) => respond(dispatch(&call, user, endpoint, body).await),
+        Err(limited) => {
+            let failure = Failure(StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED.to_owned());
+            too_many(limited, respond(Err(failure)))
+        }
+    }
 }
 
-async fn dispatch<B: Buf, E>(
-    call: &Call<'_>,
-    endpoint: ClinicEndpoint,
-    body: impl Stream<Item = Result<B, E>>,
-) -> Answer {
-    let user = call.user().await.map_err(|goodbye| match goodbye {
+async fn user(call: &Call<'_>) -> Result<User, Failure> {
+    call.user().await.map_err(|goodbye| match goodbye {
         goodbye::UNAUTHENTICATED => {
             Failure(StatusCode::UNAUTHORIZED, "Authentication credentials were not provided or are invalid".to_owned())
         }
         other => Failure(other.status, other.reason.to_owned()),
-    })?;
+    })
+}
+
+async fn dispatch<B: Buf, E>(
+    call: &Call<'_>,
+    user: User,
+    endpoint: ClinicEndpoint,
+    body: impl Stream<Item = Result<B, E>>,
+) -> Answer {
     match (endpoint, &call.method) {
         (ClinicEndpoint::Chats, &Method::POST) => open(call, &user, object(body).await?).await,
         (ClinicEndpoint::Chats, &Method::GET) => list(call, &user).await,

@@ -20,7 +20,7 @@ use switchboard_proto::{
 use tonic::Status;
 use warp::reply::Response;
 
-use super::{BadBody, Call, Page, object, refusal, respond};
+use super::{BadBody, Call, Page, object, refusal, respond, too_many};
 use crate::{
     credential,
     dialect::{frame, iso, mentoring},
@@ -46,16 +46,27 @@ pub(crate) async fn answer<B: Buf, E>(
     endpoint: MentoringEndpoint,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    respond(dispatch(&call, endpoint, body).await)
+    let user = match user(&call).await {
+        Ok(user) => user,
+        Err(failure) => return respond(Err(failure)),
+    };
+    match call.count(&user) {
+        Ok(()) => respond(dispatch(&call, user, endpoint, body).await),
+        Err(limited) => {
+            let wait = format!("Request was throttled. Expected available in {} seconds.", limited.retry_after_s);
+            let failure = Failure(StatusCode::TOO_MANY_REQUESTS, json!({ "detail": wait }));
+            too_many(limited, respond(Err(failure)))
+        }
+    }
 }
 
 async fn dispatch<B: Buf, E>(
     call: &Call<'_>,
+    user: User,
     endpoint: MentoringEndpoint,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Answer {
     use MentoringEndpoint::{Conversations, MarkRead, Messages, MyConversation, MyMessages};
-    let user = user(call).await?;
     match (endpoint, &call.method) {
         (MyConversation, &Method::GET) => {
             let id = mine(call, &user).await?.id;

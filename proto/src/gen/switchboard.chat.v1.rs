@@ -603,6 +603,29 @@ pub struct CloseConversationResponse {
     #[prost(message, optional, tag = "1")]
     pub conversation: ::core::option::Option<Conversation>,
 }
+/// Asks for the people who share a conversation with a user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListContactsRequest {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0 takes 100.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the answer before; empty for the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of contacts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListContactsResponse {
+    /// Their ids, the user's own not among them.
+    #[prost(string, repeated, tag = "1")]
+    pub user_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where the next page begins; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
 /// Names the user whose words shall go.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EraseUserRequest {
@@ -1186,6 +1209,33 @@ pub mod chat_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Everybody who shares a conversation with a user, paged, in the order of the ids.
+        pub async fn list_contacts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListContactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListContactsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.chat.v1.ChatService/ListContacts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("switchboard.chat.v1.ChatService", "ListContacts"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Removes all messages that a user wrote, and the user's seats. Conversations of others stay.
         pub async fn erase_user(
             &mut self,
@@ -1294,6 +1344,14 @@ pub mod chat_service_server {
             request: tonic::Request<super::CloseConversationRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CloseConversationResponse>,
+            tonic::Status,
+        >;
+        /// Everybody who shares a conversation with a user, paged, in the order of the ids.
+        async fn list_contacts(
+            &self,
+            request: tonic::Request<super::ListContactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListContactsResponse>,
             tonic::Status,
         >;
         /// Removes all messages that a user wrote, and the user's seats. Conversations of others stay.
@@ -1739,6 +1797,51 @@ pub mod chat_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CloseConversationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.chat.v1.ChatService/ListContacts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListContactsSvc<T: ChatService>(pub Arc<T>);
+                    impl<
+                        T: ChatService,
+                    > tonic::server::UnaryService<super::ListContactsRequest>
+                    for ListContactsSvc<T> {
+                        type Response = super::ListContactsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListContactsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChatService>::list_contacts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListContactsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

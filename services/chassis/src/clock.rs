@@ -74,6 +74,13 @@ pub fn join(seconds: i64, nanos: i32) -> Micros {
     seconds.saturating_mul(MICROS_PER_SECOND).saturating_add(i64::from(nanos) / 1_000)
 }
 
+/// A time as the wire has it.
+#[must_use]
+pub fn timestamp(at: Micros) -> prost_types::Timestamp {
+    let (seconds, nanos) = split(at);
+    prost_types::Timestamp { seconds, nanos }
+}
+
 /// How long it is from `now` to `at`; zero when `at` is past.
 #[must_use]
 pub fn until(now: Micros, at: Micros) -> Duration {

@@ -3,23 +3,25 @@
 use std::sync::Arc;
 
 use switchboard_chassis::Error;
-use switchboard_proto::chat::v1::{
-    CloseConversationRequest, CloseConversationResponse, ConversationSummary, ConverseRequest, EraseUserRequest,
-    EraseUserResponse, GetConversationRequest, GetConversationResponse, ListConversationsRequest,
-    ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, OpenConversationRequest,
-    OpenConversationResponse, SendMessageRequest, SendMessageResponse, UpdateReceiptsRequest, UpdateReceiptsResponse,
-    chat_service_server::ChatService, converse_response::Event, get_conversation_request,
+use switchboard_proto::{
+    chat::v1::{
+        CloseConversationRequest, CloseConversationResponse, ConversationSummary, ConverseRequest, EraseUserRequest,
+        EraseUserResponse, GetConversationRequest, GetConversationResponse, ListContactsRequest, ListContactsResponse,
+        ListConversationsRequest, ListConversationsResponse, ListMessagesRequest, ListMessagesResponse,
+        OpenConversationRequest, OpenConversationResponse, SendMessageRequest, SendMessageResponse,
+        UpdateReceiptsRequest, UpdateReceiptsResponse, chat_service_server::ChatService, converse_response::Event,
+        get_conversation_request,
+    },
+    wire,
 };
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use crate::{
-    converse::{self, Rooms},
+    converse::Rooms,
     convert,
     hub::Admitted,
-    link::{Frame, Link},
     model::{Conversation, Kind, MessageName, Refusal, Role},
     rules,
     store::{ConversationKey, MessagesFrom, Summary, Whose},
@@ -28,6 +30,8 @@ use crate::{
 
 const PAGE_DEFAULT: u32 = 50;
 const CONVERSATIONS_PAGE_MAX: u32 = 200;
+const CONTACTS_PAGE_DEFAULT: u32 = 100;
+const CONTACTS_PAGE_MAX: u32 = 1000;
 const MESSAGES_PAGE_MAX: u32 = 1000;
 
 /// The chat service.
@@ -52,15 +56,14 @@ impl Chat {
 
 #[tonic::async_trait]
 impl ChatService for Chat {
-    type ConverseStream = ReceiverStream<Frame>;
+    type ConverseStream = switchboard_sessions::Stream<wire::Chat>;
 
     async fn converse(
         &self,
         request: Request<Streaming<ConverseRequest>>,
     ) -> Result<Response<Self::ConverseStream>, Status> {
-        let (link, frames) = Link::new();
-        tokio::spawn(converse::converse(self.rooms.clone(), request.into_inner(), link));
-        Ok(Response::new(ReceiverStream::new(frames)))
+        let lifecycle = self.rooms.lifecycle.clone();
+        Ok(Response::new(switchboard_sessions::open(self.rooms.clone(), request.into_inner(), lifecycle)))
     }
 
     async fn open_conversation(
@@ -203,6 +206,21 @@ impl ChatService for Chat {
         let closed = closed.ok_or_else(Refusal::no_conversation)?;
         self.rooms.hub.closed(id);
         Ok(Response::new(CloseConversationResponse { conversation: Some(convert::conversation(&closed)) }))
+    }
+
+    async fn list_contacts(
+        &self,
+        request: Request<ListContactsRequest>,
+    ) -> Result<Response<ListContactsResponse>, Status> {
+        let ListContactsRequest { user_id, page_size: asked, page_token } = request.into_inner();
+        if user_id.is_empty() {
+            return Err(Error::invalid("user_id", "is required").into());
+        }
+        let size = if asked == 0 { CONTACTS_PAGE_DEFAULT } else { page_size(asked, CONTACTS_PAGE_MAX)? };
+        let user_ids = self.rooms.store.contacts(&user_id, &page_token, size).await?;
+        let is_full = user_ids.len() == usize::try_from(size).unwrap_or(usize::MAX);
+        let next_page_token = user_ids.last().filter(|_| is_full).cloned().unwrap_or_default();
+        Ok(Response::new(ListContactsResponse { user_ids, next_page_token }))
     }
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {

@@ -1,49 +1,27 @@
-//! One caller's stream: its sessions, and what they do.
+//! What the sessions of a stream do.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::sync::Arc;
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use switchboard_chassis::{Clock, Lifecycle};
-use switchboard_proto::chat::v1::{
-    Accepted, ConverseRequest, ConverseResponse, GoAway, Join, Receipt, Receipts, RefusalReason, Send, Typing,
-    converse_request::Action, converse_response::Event, join,
+use futures_util::{FutureExt as _, future::BoxFuture};
+use switchboard_chassis::{Clock, Lifecycle, clock::timestamp};
+use switchboard_proto::{
+    chat::v1::{
+        Accepted, Join, Receipt, Receipts, RefusalReason, Send, Typing, converse_request::Action,
+        converse_response::Event, join,
+    },
+    wire,
 };
-use tonic::Streaming;
+use switchboard_sessions::PENDING_MAX;
 use uuid::Uuid;
 
 use crate::{
-    convert,
+    Asker, Link, convert,
     hub::{Admitted, Entrant, Hub},
-    link::{Asker, Link},
     model::{Draft, Kind, Reading, Refusal},
     rules::{self, RECEIPT_MESSAGES_MAX},
     store::{Marked, Store},
     writer::{self, Sender, Writer},
 };
-
-/// Actions of a session that wait for its join.
-const EARLY_ACTIONS_MAX: usize = 64;
-/// Joins and receipts of a stream that wait for the database.
-const PENDING_MAX: usize = 16_384;
-
-/// How long an ended stream waits for the answers to what it asked.
-const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
-
-enum Session {
-    /// What it did meanwhile waits. The number tells this join from another of the same session.
-    Joining(u64, Vec<(u64, Action)>),
-    In(Admitted),
-}
-
-enum Done {
-    Joined { session: u64, join: u64, result: Result<Admitted, Refusal> },
-    Told,
-}
 
 /// What a part of a receipt moved.
 pub(crate) struct Read {
@@ -63,161 +41,21 @@ pub(crate) struct Rooms {
     pub(crate) lifecycle: Lifecycle,
 }
 
-/// Serves a stream until it ends.
-pub(crate) async fn converse(rooms: Rooms, mut requests: Streaming<ConverseRequest>, link: Link) {
-    let mut stream = Stream {
-        rooms: rooms.clone(),
-        link: link.clone(),
-        sessions: HashMap::new(),
-        joins: 0,
-        pending: FuturesUnordered::new(),
-    };
-    let mut drained = pin!(rooms.lifecycle.drained().fuse());
-    loop {
-        tokio::select! {
-            request = requests.message() => match request {
-                Ok(Some(request)) => stream.act(request),
-                // Half-closed, cancelled and dead look alike here: the sessions leave in each case.
-                Ok(None) | Err(_) => break,
-            },
-            Some(done) = stream.pending.next() => stream.done(done),
-            () = link.overflown() => {
-                tracing::warn!("a caller stopped reading its stream");
-                break;
-            }
-            () = &mut drained => {
-                link.push(ConverseResponse { sessions: Vec::new(), event: Some(Event::GoAway(GoAway {})), answer: None });
-            }
-            () = rooms.lifecycle.stopped() => break,
-        }
-    }
-    // What was asked is finished: nobody joins after the leave, and who only half-closed hears every answer.
-    while let Some(done) = stream.pending.next().await {
-        stream.done(done);
-    }
-    if tokio::time::timeout(LAST_ANSWERS_TIMEOUT, link.all_answered()).await.is_err() {
-        tracing::warn!("a stream ended with unanswered actions");
-    }
-    for (session, state) in stream.sessions {
-        if let Session::In(admitted) = state {
-            rooms.hub.leave(&link, session, &admitted);
-        }
-    }
-}
+impl switchboard_sessions::Rooms for Rooms {
+    type Wire = wire::Chat;
+    type Admitted = Admitted;
 
-struct Stream {
-    rooms: Rooms,
-    link: Link,
-    sessions: HashMap<u64, Session>,
-    joins: u64,
-    pending: FuturesUnordered<BoxFuture<'static, Done>>,
-}
-
-impl Stream {
-    fn act(&mut self, ConverseRequest { session, action, request }: ConverseRequest) {
-        let asker = self.link.asker(session, request);
-        match (action, self.sessions.entry(session)) {
-            (None, _) => refuse(&asker, Refusal::invalid("action", "is required")),
-            (Some(Action::Join(_)), Entry::Occupied(_)) => {
-                refuse(&asker, Refusal::new(RefusalReason::AlreadyJoined, "this session is in a conversation already"));
+    async fn join(&self, asker: Asker, join: Join) -> Option<Admitted> {
+        match self.enter(&asker, join).await {
+            Ok(admitted) => Some(admitted),
+            Err(refusal) => {
+                refuse(&asker, refusal);
+                None
             }
-            (Some(Action::Join(_)), _) if session == 0 => {
-                refuse(&asker, Refusal::invalid("session", "must not be 0"));
-            }
-            (Some(Action::Join(join)), Entry::Vacant(place)) => {
-                if self.pending.len() >= PENDING_MAX {
-                    return refuse(&asker, Refusal::overloaded());
-                }
-                self.joins += 1;
-                let number = self.joins;
-                place.insert(Session::Joining(number, Vec::new()));
-                let rooms = self.rooms.clone();
-                let joining =
-                    async move { Done::Joined { session, join: number, result: enter(&rooms, &asker, join).await } };
-                self.pending.push(joining.boxed());
-            }
-            (Some(Action::Leave(_)), Entry::Occupied(state)) => {
-                // One that is still joining leaves when it is in: see `done`.
-                if let Session::In(admitted) = state.get() {
-                    self.rooms.hub.leave(&self.link, session, admitted);
-                }
-                state.remove();
-            }
-            (Some(Action::Leave(_)), Entry::Vacant(_)) => {}
-            (Some(_), Entry::Vacant(_)) => refuse(&asker, not_joined()),
-            (Some(action), Entry::Occupied(mut state)) => match state.get_mut() {
-                Session::Joining(_, early) if early.len() < EARLY_ACTIONS_MAX => early.push((request, action)),
-                Session::Joining(..) => refuse(&asker, Refusal::overloaded()),
-                Session::In(admitted) => {
-                    if let Some(pending) = self.rooms.act(asker, admitted, action, self.pending.len()) {
-                        self.pending.push(pending);
-                    }
-                }
-            },
         }
     }
 
-    fn done(&mut self, done: Done) {
-        let Done::Joined { session, join, result } = done else { return };
-        let is_awaited = |state: &Session| matches!(state, Session::Joining(number, _) if *number == join);
-        let early = match self.sessions.entry(session) {
-            Entry::Occupied(state) if is_awaited(state.get()) => match state.remove() {
-                Session::Joining(_, early) => Some(early),
-                Session::In(_) => None,
-            },
-            _ => None,
-        };
-        match (result, early) {
-            (Ok(admitted), Some(early)) => {
-                self.sessions.insert(session, Session::In(admitted));
-                for (request, action) in early {
-                    self.act(ConverseRequest { session, request, action: Some(action) });
-                }
-            }
-            // It left before it was in.
-            (Ok(admitted), None) => self.rooms.hub.leave(&self.link, session, &admitted),
-            (Err(_), early) => {
-                for (request, _) in early.into_iter().flatten() {
-                    refuse(&self.link.asker(session, request), not_joined());
-                }
-            }
-        }
-    }
-}
-
-/// Joins; a refusal has been told already when this returns it.
-async fn enter(rooms: &Rooms, asker: &Asker, join: Join) -> Result<Admitted, Refusal> {
-    let entered = async {
-        let id = match join.conversation {
-            Some(join::Conversation::ConversationId(id)) => {
-                Uuid::try_parse(&id).map_err(|_| Refusal::no_conversation())?
-            }
-            Some(join::Conversation::ConversationNumber(named)) => {
-                let found = rooms.store.conversation_by_number(named.kind(), named.number).await?;
-                found.ok_or_else(Refusal::no_conversation)?.id
-            }
-            None => return Err(Refusal::invalid("conversation", "is required")),
-        };
-        let kinds = join.kinds.iter().filter_map(|kind| Kind::try_from(*kind).ok()).collect();
-        let entrant = Entrant { user_id: join.user_id, role: join.role, kinds, again: join.again };
-        rooms.hub.join(asker, id, entrant).await
-    };
-    let entered = entered.await;
-    if let Err(refusal) = &entered {
-        refuse(asker, refusal.clone());
-    }
-    entered
-}
-
-impl Rooms {
-    /// Does what needs no waiting at once, and gives back the rest.
-    fn act(
-        &self,
-        asker: Asker,
-        admitted: &Admitted,
-        action: Action,
-        pending: usize,
-    ) -> Option<BoxFuture<'static, Done>> {
+    fn act(&self, asker: Asker, admitted: &Admitted, action: Action, pending: usize) -> Option<BoxFuture<'static, ()>> {
         match action {
             Action::Send(send) => {
                 if let Err((refusal, asker)) = self.send(asker, admitted, send) {
@@ -230,7 +68,7 @@ impl Rooms {
                     user_id: admitted.user_id.clone(),
                     role: admitted.role.as_str().to_owned(),
                     is_typing: typing.is_typing,
-                    at: Some(convert::timestamp(self.clock.now())),
+                    at: Some(timestamp(self.clock.now())),
                 });
                 self.hub.tell(admitted.conversation.id, event, Some(&asker));
                 None
@@ -245,12 +83,33 @@ impl Rooms {
                     if let Err(refusal) = rooms.read_all(&admitted, receipt, &asker).await {
                         refuse(&asker, refusal);
                     }
-                    Done::Told
                 };
                 Some(read.boxed())
             }
             Action::Join(_) | Action::Leave(_) => None,
         }
+    }
+
+    fn leave(&self, link: &Link, session: u64, admitted: &Admitted) {
+        self.hub.leave(link, session, admitted);
+    }
+}
+
+impl Rooms {
+    async fn enter(&self, asker: &Asker, join: Join) -> Result<Admitted, Refusal> {
+        let id = match join.conversation {
+            Some(join::Conversation::ConversationId(id)) => {
+                Uuid::try_parse(&id).map_err(|_| Refusal::no_conversation())?
+            }
+            Some(join::Conversation::ConversationNumber(named)) => {
+                let found = self.store.conversation_by_number(named.kind(), named.number).await?;
+                found.ok_or_else(Refusal::no_conversation)?.id
+            }
+            None => return Err(Refusal::invalid("conversation", "is required")),
+        };
+        let kinds = join.kinds.iter().filter_map(|kind| Kind::try_from(*kind).ok()).collect();
+        let entrant = Entrant { user_id: join.user_id, role: join.role, kinds, again: join.again };
+        self.hub.join(asker, id, entrant).await
     }
 
     fn send(&self, asker: Asker, admitted: &Admitted, send: Send) -> Result<(), (Refusal, Asker)> {
@@ -276,7 +135,9 @@ impl Rooms {
         let retry = send.retry;
         let (body, id, client_message_id) = rules::body(conversation.kind, send)?;
         Ok(Draft {
+            absent: self.hub.absent(conversation, &admitted.user_id),
             conversation_id: conversation.id,
+            kind: conversation.kind,
             id: id.unwrap_or_else(|| self.clock.new_id()),
             retry,
             sender_id: admitted.user_id.clone(),
@@ -308,6 +169,7 @@ impl Rooms {
     /// Moves a part of the receipts, of messages above `after`.
     pub(crate) async fn read(&self, admitted: &Admitted, reading: &Reading, after: u64) -> Result<Read, Refusal> {
         let Admitted { conversation, user_id, role } = admitted;
+        self.hub.arrived(conversation, user_id);
         let Marked { changed, up_to } = self.store.mark(conversation, user_id, *role, reading, after).await??;
         let next = changed.last().filter(|_| changed.len() >= RECEIPT_MESSAGES_MAX).map(|last| last.seq);
         // A consultation's reader is always told of; the other protocols tell only what changed.
@@ -318,7 +180,7 @@ impl Rooms {
                 role: admitted.role.as_str().to_owned(),
                 status: reading.status.into(),
                 messages: changed.iter().map(convert::named).collect(),
-                at: Some(convert::timestamp(self.clock.now())),
+                at: Some(timestamp(self.clock.now())),
                 is_status_update: reading.is_status_update,
                 up_to: up_to.as_ref().map(convert::named),
             })
@@ -329,8 +191,4 @@ impl Rooms {
 
 fn refuse(asker: &Asker, refusal: Refusal) {
     asker.tell(Event::Refused(convert::refused(refusal)));
-}
-
-fn not_joined() -> Refusal {
-    Refusal::new(RefusalReason::NotJoined, "this session is in no conversation: join first")
 }

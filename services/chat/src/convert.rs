@@ -1,15 +1,9 @@
 //! Between our words and the wire's.
 
-use prost_types::Timestamp;
-use switchboard_chassis::{Micros, clock};
+use switchboard_chassis::clock::timestamp;
 use switchboard_proto::chat::v1 as wire;
 
 use crate::model::{Conversation, Message, Named, Refusal};
-
-pub(crate) fn timestamp(at: Micros) -> Timestamp {
-    let (seconds, nanos) = clock::split(at);
-    Timestamp { seconds, nanos }
-}
 
 pub(crate) fn conversation(conversation: &Conversation) -> wire::Conversation {
     wire::Conversation {

@@ -10,17 +10,22 @@ use std::{
 };
 
 use switchboard_bus::Bus;
-use switchboard_chassis::Clock;
-use switchboard_proto::chat::v1::{
-    Accepted, Conversation as WireConversation, ConversationClosed, ConverseResponse, Joined, Message as WireMessage,
-    ParticipantJoined, ParticipantLeft, converse_response::Event,
+use switchboard_chassis::{Clock, clock::timestamp};
+use switchboard_proto::{
+    chat::v1::{
+        Accepted, Conversation as WireConversation, ConversationClosed, Joined, Message as WireMessage,
+        ParticipantJoined, ParticipantLeft, converse_response::Event,
+    },
+    wire,
 };
+use switchboard_sessions::Audience;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
+    Asker, ChatConfig, Link,
+    absence::Arrivals,
     convert, doorbell,
-    link::{Asker, Link},
     model::{Conversation, Kind, Openness, Refusal, Role},
     rules,
     store::{MessagesFrom, Store},
@@ -35,6 +40,8 @@ pub(crate) struct Hub {
     store: Arc<Store>,
     bus: Bus,
     clock: Clock,
+    config: ChatConfig,
+    arrivals: Arrivals,
 }
 
 enum Room {
@@ -52,7 +59,7 @@ struct OpenRoom {
     told: u64,
     /// The newest message known to be stored; above `told` while a gap is being closed.
     head: u64,
-    links: Vec<(Link, Vec<u64>)>,
+    audience: Audience<wire::Chat>,
     /// How many sessions each user has here, per role.
     people: HashMap<(String, Role), usize>,
     /// Who was told to have left.
@@ -80,8 +87,8 @@ pub(crate) struct Admitted {
 }
 
 impl Hub {
-    pub(crate) fn new(store: Arc<Store>, bus: Bus, clock: Clock) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), store, bus, clock }
+    pub(crate) fn new(store: Arc<Store>, bus: Bus, clock: Clock, config: ChatConfig, arrivals: Arrivals) -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), store, bus, clock, config, arrivals }
     }
 
     pub(crate) fn bus(&self) -> &Bus {
@@ -137,7 +144,7 @@ impl Hub {
             conversation: Arc::new(conversation),
             told: head,
             head,
-            links: Vec::new(),
+            audience: Audience::default(),
             people: HashMap::new(),
             gone: HashSet::new(),
         };
@@ -152,21 +159,50 @@ impl Hub {
         }
         let role = rules::enter(&room.conversation, &user_id, &role)?;
         let conversation = WireConversation { last_seq: room.told, ..convert::conversation(&room.conversation) };
-        match room.links.iter_mut().find(|(link, _)| *link == asker.link) {
-            Some((_, sessions)) => sessions.push(asker.session),
-            None => room.links.push((asker.link.clone(), vec![asker.session])),
-        }
+        room.audience.enter(&asker.link, asker.session);
         asker.tell(Event::Joined(Joined { conversation: Some(conversation), role: role.as_str().to_owned() }));
         let person = (user_id.clone(), role);
         let was_gone = room.gone.remove(&person);
         let sessions = room.people.entry(person).or_default();
         *sessions += 1;
         if *sessions == 1 && (!again || was_gone) && rules::announces_joins(room.conversation.kind) {
-            let at = Some(convert::timestamp(self.clock.now()));
+            let at = Some(timestamp(self.clock.now()));
             let joined = ParticipantJoined { user_id: user_id.clone(), role: role.as_str().to_owned(), at };
             self.tell_everywhere(room, Event::ParticipantJoined(joined), None);
         }
+        self.arrived(&room.conversation, &user_id);
         Ok(Admitted { conversation: room.conversation.clone(), user_id, role })
+    }
+
+    /// Somebody is in a conversation, and misses nothing any more.
+    pub(crate) fn arrived(&self, conversation: &Conversation, user_id: &str) {
+        if self.config.notifies(conversation.kind) {
+            // When too many come at once, one may be notified of what was seen.
+            let _ = self.arrivals.push((conversation.id, user_id.to_owned()));
+        }
+    }
+
+    /// Who of a conversation is not there while somebody writes, and shall be notified of it.
+    pub(crate) fn absent(&self, conversation: &Conversation, sender_id: &str) -> Vec<String> {
+        if !self.config.notifies(conversation.kind) {
+            return Vec::new();
+        }
+        let rooms = self.shard(conversation.id);
+        let room = match rooms.get(&conversation.id) {
+            Some(Room::Open(room)) => Some(room),
+            _ => None,
+        };
+        let is_away = |user_id: &str| room.is_none_or(|room| !room.has(user_id));
+        let others = conversation.seats.iter().map(|seat| &seat.user_id).filter(|user_id| *user_id != sender_id);
+        others.filter(|user_id| is_away(user_id)).cloned().collect()
+    }
+
+    /// Whether somebody is in a conversation, on this instance.
+    pub(crate) fn is_there(&self, conversation_id: Uuid, user_id: &str) -> bool {
+        match self.shard(conversation_id).get(&conversation_id) {
+            Some(Room::Open(room)) => room.has(user_id),
+            _ => false,
+        }
     }
 
     /// Lets a session go. The room goes with its last one.
@@ -174,10 +210,8 @@ impl Hub {
         let id = admitted.conversation.id;
         let mut rooms = self.shard(id);
         let Some(Room::Open(room)) = rooms.get_mut(&id) else { return };
-        let Some(place) = room.links.iter().position(|(theirs, _)| theirs == link) else { return };
-        room.links[place].1.retain(|theirs| *theirs != session);
-        if room.links[place].1.is_empty() {
-            room.links.swap_remove(place);
+        if !room.audience.leave(link, session) {
+            return;
         }
         let person = (admitted.user_id.clone(), admitted.role);
         if let Some(sessions) = room.people.get_mut(&person) {
@@ -185,14 +219,14 @@ impl Hub {
             if *sessions == 0 {
                 room.people.remove(&person);
                 if rules::announces_joins(room.conversation.kind) {
-                    let at = Some(convert::timestamp(self.clock.now()));
+                    let at = Some(timestamp(self.clock.now()));
                     let left = ParticipantLeft { user_id: person.0.clone(), role: person.1.as_str().to_owned(), at };
                     room.gone.insert(person);
                     self.tell_everywhere(room, Event::ParticipantLeft(left), None);
                 }
             }
         }
-        if room.links.is_empty() {
+        if room.audience.is_empty() {
             rooms.remove(&id);
         }
     }
@@ -220,6 +254,7 @@ impl Hub {
     /// Tells what another instance told. Messages take their place in the order.
     pub(crate) fn overheard(self: &Arc<Self>, conversation_id: Uuid, event: Event) {
         if let Event::Message(message) = event {
+            self.arrive_elsewhere(conversation_id, &message.sender_id);
             self.place(conversation_id, message, None);
             return;
         }
@@ -229,6 +264,15 @@ impl Hub {
             room.close();
         }
         room.tell_here(&event, None);
+    }
+
+    /// Another instance stored a message, and does not know who is here.
+    fn arrive_elsewhere(&self, conversation_id: Uuid, sender_id: &str) {
+        if let Some(Room::Open(room)) = self.shard(conversation_id).get(&conversation_id) {
+            for (user_id, _) in room.people.keys().filter(|(user_id, _)| user_id != sender_id) {
+                self.arrived(&room.conversation, user_id);
+            }
+        }
     }
 
     /// Tells a message that was just stored by this instance.
@@ -360,20 +404,13 @@ impl Hub {
 }
 
 impl OpenRoom {
-    /// One frame a link, for all of its sessions here. The asker's answer rides on its link's frame.
     fn tell_here(&self, event: &Event, asker: Option<&Asker>) {
-        let mut answered = false;
-        for (link, sessions) in &self.links {
-            let is_here = |asker: &&Asker| asker.link == *link && sessions.contains(&asker.session);
-            let asker = asker.filter(is_here);
-            answered |= asker.is_some();
-            let answer = asker.and_then(Asker::answer);
-            link.push(ConverseResponse { sessions: sessions.clone(), event: Some(event.clone()), answer });
-        }
-        // The asker may have left meanwhile.
-        if let (false, Some(asker)) = (answered, asker) {
-            asker.tell(Event::Accepted(Accepted {}));
-        }
+        self.audience.tell(event, asker, || Event::Accepted(Accepted {}));
+    }
+
+    /// Whether a user has a session here.
+    fn has(&self, user_id: &str) -> bool {
+        self.people.keys().any(|(theirs, _)| theirs == user_id)
     }
 
     fn unseat(&mut self, user_id: &str) {

@@ -1,16 +1,18 @@
 //! Conversations, messages, receipts, typing and joins: everything behind the five chat sockets.
 //!
+//! Those who are not there are notified by `absence`.
+//!
 //! A send goes `converse` (or `api`) → `rules` → `writer` → `store` → `hub` → the sessions of this instance, and by
 //! `doorbell` to the other instances. `model` holds the words; `rules` and
 //! `order` decide and touch nothing; only `store` knows
 //! SQL; only `convert` and the two doors know protobuf.
 
+mod absence;
 mod api;
 mod converse;
 mod convert;
 mod doorbell;
 mod hub;
-mod link;
 mod model;
 mod order;
 mod rules;
@@ -22,27 +24,35 @@ use std::sync::Arc;
 use sqlx::migrate::Migrator;
 use switchboard_bus::Bus;
 use switchboard_chassis::{Clock, Lifecycle, db::Db};
-use switchboard_proto::chat::v1::chat_service_server::ChatServiceServer;
+use switchboard_proto::{chat::v1::chat_service_server::ChatServiceServer, wire};
 
+pub use absence::{Absences, ChatConfig, NotifyKind};
 pub use api::Chat;
+
+type Link = switchboard_sessions::Link<wire::Chat>;
+type Asker = switchboard_sessions::Asker<wire::Chat>;
 
 /// The tables of this service.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Starts one instance over its database and its place on the bus.
+/// Starts one instance over its database and its place on the bus. Besides the service, what is left to start when the
+/// notification service can be reached.
 ///
 /// # Errors
 /// When the bus cannot be reached.
 pub async fn service(
     db: Db,
     bus: Bus,
+    config: &ChatConfig,
     clock: Clock,
     lifecycle: &Lifecycle,
-) -> std::io::Result<ChatServiceServer<Chat>> {
-    let store = Arc::new(store::Store::new(db));
-    let hub = Arc::new(hub::Hub::new(store.clone(), bus, clock.clone()));
+) -> std::io::Result<(ChatServiceServer<Chat>, Absences)> {
+    let store = Arc::new(store::Store::new(db, config.burst()));
+    let arrivals = absence::arrivals(store.clone(), lifecycle);
+    let hub = Arc::new(hub::Hub::new(store.clone(), bus, clock.clone(), config.clone(), arrivals));
     doorbell::listen(hub.clone(), lifecycle).await?;
     let writer = writer::start(store.clone(), hub.clone(), clock.clone(), lifecycle);
+    let absences = Absences { config: config.clone(), store: store.clone(), hub: hub.clone(), clock: clock.clone() };
     let rooms = converse::Rooms { hub, store, writer, clock, lifecycle: lifecycle.clone() };
-    Ok(ChatServiceServer::new(Chat { rooms }))
+    Ok((ChatServiceServer::new(Chat { rooms }), absences))
 }

@@ -102,6 +102,7 @@ pub(crate) struct Opening {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
     pub(crate) conversation_id: Uuid,
+    pub(crate) kind: Kind,
     pub(crate) id: Uuid,
     /// The id may be stored already.
     pub(crate) retry: bool,
@@ -109,6 +110,8 @@ pub(crate) struct Draft {
     pub(crate) sender_role: Role,
     pub(crate) body: Body,
     pub(crate) client_message_id: Option<String>,
+    /// Whom it shall be noted that they were not there.
+    pub(crate) absent: Vec<String>,
 }
 
 /// What a message says.

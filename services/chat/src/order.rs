@@ -103,11 +103,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Body, MessageType, Role};
+    use crate::model::{Body, Kind, MessageType, Role};
 
     /// `(conversation, sender, client id, retry)`, each of few values so that they meet.
     fn draft((conversation, sender, client, retry): (u128, u8, u8, bool), id: usize) -> Draft {
         Draft {
+            kind: Kind::Consultation,
+            absent: Vec::new(),
             conversation_id: Uuid::from_u128(conversation),
             // A retry has the id of an earlier draft.
             id: Uuid::from_u128(1_000 + if retry { (id / 2) as u128 } else { id as u128 }),

@@ -1,5 +1,6 @@
 //! The tables of chat. All SQL of the service is here.
 
+mod absences;
 mod append;
 mod lists;
 mod rows;
@@ -12,6 +13,7 @@ use switchboard_chassis::{
 };
 use uuid::Uuid;
 
+pub(crate) use absences::Absence;
 pub(crate) use lists::{ConversationKey, MessagesFrom, Summary, Whose};
 
 use crate::{
@@ -37,11 +39,13 @@ pub(crate) struct Marked {
 
 pub(crate) struct Store {
     db: Db,
+    /// After so long without a message a burst of messages is over.
+    burst: Micros,
 }
 
 impl Store {
-    pub(crate) fn new(db: Db) -> Self {
-        Self { db }
+    pub(crate) fn new(db: Db, burst: Micros) -> Self {
+        Self { db, burst }
     }
 
     /// Gets or creates; true when it was created.
@@ -332,6 +336,10 @@ impl Store {
             .bind(user_id)
             .execute(&mut *tx)
             .await?;
+            sqlx::query("DELETE FROM absences WHERE user_id = $1 OR sender_id = $1")
+                .bind(user_id)
+                .execute(&mut *tx)
+                .await?;
             let seats = sqlx::query("DELETE FROM seats WHERE user_id = $1").bind(user_id).execute(&mut *tx).await?;
             tx.commit().await?;
             (messages.rows_affected(), seats.rows_affected())

@@ -1,26 +1,20 @@
-//! The one task that stores messages: it takes all that wait, stores them in one transaction, then tells.
-//!
-//! Under light load a message waits for nobody; under heavy load many share one commit.
+//! Stores messages by group commit, then tells.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use switchboard_chassis::{Clock, Error, Kind, Lifecycle};
-use switchboard_proto::chat::v1::{ConverseResponse, Message as WireMessage, converse_response::Event};
-use tokio::sync::{mpsc, oneshot};
+use switchboard_proto::chat::v1::{Message as WireMessage, converse_response::Event};
+use switchboard_sessions::{GroupCommit, start_group_commit};
+use tokio::sync::{Mutex, oneshot};
 
 use crate::{
-    convert,
+    Asker, convert,
     hub::Hub,
-    link::Asker,
     model::{Draft, Refusal},
     order::{Appended, Numbers},
     store::Store,
 };
 
-/// Messages that wait to be stored. Beyond it a sender is refused at once.
-const WAITING_DRAFTS_MAX: usize = 8192;
-/// Messages in one transaction.
-const BATCH_DRAFTS_MAX: usize = 512;
 /// Tries of a batch while the database does not answer.
 const TRIES_MAX: u32 = 4;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -36,34 +30,25 @@ pub(crate) enum Sender {
 /// The way to the writer. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Writer {
-    waiting: mpsc::Sender<(Draft, Sender)>,
+    drafts: GroupCommit<(Draft, Sender)>,
 }
 
 impl Writer {
     /// Stores a draft and tells everybody. Never waits: gives the sender back when too much waits already.
     pub(crate) fn write(&self, draft: Draft, sender: Sender) -> Result<(), Sender> {
-        self.waiting.try_send((draft, sender)).map_err(|error| error.into_inner().1)
+        self.drafts.push((draft, sender)).map_err(|(_, sender)| sender)
     }
 }
 
 /// Starts the writer of one instance.
 pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &Lifecycle) -> Writer {
-    let (waiting, mut drafts) = mpsc::channel(WAITING_DRAFTS_MAX);
-    let stopping = lifecycle.clone();
-    lifecycle.spawn_essential("chat writer", async move {
-        let mut numbers = Numbers::default();
-        let mut batch: Vec<(Draft, Sender)> = Vec::with_capacity(BATCH_DRAFTS_MAX);
-        loop {
-            tokio::select! {
-                // What waits is stored before the end.
-                biased;
-                taken = drafts.recv_many(&mut batch, BATCH_DRAFTS_MAX) => if taken == 0 {
-                    break;
-                },
-                () = stopping.stopped() => break,
-            }
-            let (drafts, senders): (Vec<Draft>, Vec<Sender>) = batch.drain(..).unzip();
-            match append(&store, &drafts, &clock, &mut numbers).await {
+    // One batch at a time holds it.
+    let numbers = Arc::new(Mutex::new(Numbers::default()));
+    let drafts = start_group_commit("chat writer", lifecycle, move |batch: Vec<(Draft, Sender)>| {
+        let (store, hub, clock, numbers) = (store.clone(), hub.clone(), clock.clone(), numbers.clone());
+        async move {
+            let (drafts, senders): (Vec<Draft>, Vec<Sender>) = batch.into_iter().unzip();
+            match append(&store, &drafts, &clock, &mut *numbers.lock().await).await {
                 Ok(appended) => {
                     for (appended, sender) in appended.into_iter().zip(senders) {
                         tell(&hub, appended, sender);
@@ -77,9 +62,8 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &
                 }
             }
         }
-        Ok::<_, Infallible>(())
     });
-    Writer { waiting }
+    Writer { drafts }
 }
 
 /// Stores a batch, trying again when the database does not answer: an answer that was lost on its way may have been a
@@ -118,11 +102,7 @@ fn tell(hub: &Arc<Hub>, appended: Appended, sender: Sender) {
             }
         }
         (Appended::Repeat(message), Sender::Session(asker)) => {
-            asker.link.push(ConverseResponse {
-                sessions: vec![asker.session],
-                event: Some(Event::Message(convert::message(message))),
-                answer: asker.answer(),
-            });
+            asker.tell(Event::Message(convert::message(message)));
         }
         (Appended::Repeat(message), Sender::Call(call)) => {
             let _ = call.send(Ok((convert::message(message), false)));

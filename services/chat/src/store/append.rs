@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Store,
+    absences::{Missed, missed},
     rows::{MESSAGE_COLUMNS, MessageRow, bigint},
 };
 use crate::{
@@ -149,6 +150,33 @@ impl Store {
             });
             query.push(") AS v WHERE conversations.id = v.column1");
             query.build().persistent(false).execute(&mut *tx).await?;
+
+            let missed = missed(drafts, &appended);
+            if !missed.is_empty() {
+                let mut query = QueryBuilder::new(
+                    "INSERT INTO absences
+                         (conversation_id, user_id, kind, message_id, sender_id, since, last_at, is_told) ",
+                );
+                query.push_values(&missed, |mut row, Missed { message, kind, user_id }| {
+                    row.push_bind(message.conversation_id)
+                        .push_bind(*user_id)
+                        .push_bind(i32::from(*kind))
+                        .push_bind(message.id)
+                        .push_bind(&message.sender_id)
+                        .push_bind(message.created_at)
+                        .push_bind(message.created_at)
+                        .push("FALSE");
+                });
+                query.push(" ON CONFLICT (conversation_id, user_id) DO UPDATE SET last_at = excluded.last_at");
+                // The first message of a burst stays, until nothing came for so long.
+                for column in ["message_id", "sender_id", "since", "is_told"] {
+                    query
+                        .push(format!(", {column} = CASE WHEN absences.last_at < "))
+                        .push_bind(now.saturating_sub(self.burst))
+                        .push(format!(" THEN excluded.{column} ELSE absences.{column} END"));
+                }
+                query.build().persistent(false).execute(&mut *tx).await?;
+            }
 
             tx.commit().await?;
             Ok(appended)

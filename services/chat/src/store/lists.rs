@@ -184,6 +184,23 @@ impl Store {
             .collect())
     }
 
+    /// Those who share a conversation with a user, above `after` in the order of the ids.
+    pub(crate) async fn contacts(&self, user_id: &str, after: &str, size: u32) -> Result<Vec<String>> {
+        Ok(on_pool!(&self.db.read, pool => {
+            sqlx::query_scalar(
+                "SELECT DISTINCT theirs.user_id FROM seats AS own
+                 JOIN seats AS theirs ON theirs.conversation_id = own.conversation_id
+                 WHERE own.user_id = $1 AND theirs.user_id <> $1 AND theirs.user_id > $2
+                 ORDER BY theirs.user_id LIMIT $3",
+            )
+            .bind(user_id)
+            .bind(after)
+            .bind(i64::from(size))
+            .fetch_all(pool)
+            .await?
+        }))
+    }
+
     /// A page of messages of `conversation`.
     pub(crate) async fn messages(
         &self,

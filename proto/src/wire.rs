@@ -1,0 +1,223 @@
+//! The shape that all streams of sessions share: any number of sessions on one stream, each request of one session, each
+//! response to some of them.
+
+use tonic::{Request, Response, Status, Streaming};
+
+/// The action of a session that a response answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The session.
+    pub session: u64,
+    /// The number that the action carried.
+    pub request: u64,
+}
+
+/// What a service answers to an action that it cannot even look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misuse {
+    /// The request carries no action.
+    NoAction,
+    /// Session 0.
+    NoSession,
+    /// The session number is taken on this stream.
+    AlreadyJoined,
+    /// The session has not joined, or has left.
+    NotJoined,
+    /// Too much of this stream waits already.
+    Overloaded,
+}
+
+impl Misuse {
+    /// For people.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::NoAction => "action: is required",
+            Self::NoSession => "session: must not be 0",
+            Self::AlreadyJoined => "this session number is taken on this stream",
+            Self::NotJoined => "this session has not joined: join first",
+            Self::Overloaded => "too much waits already; nothing was done, try again later",
+        }
+    }
+}
+
+/// A stream of sessions, as one of the services defines it.
+pub trait Wire: Sized + Send + Sync + 'static {
+    /// The service, as logs name it.
+    const NAME: &'static str;
+    /// What the caller sends.
+    type Request: Send + Sync + 'static;
+    /// What the service sends.
+    type Response: Clone + Send + Sync + 'static;
+    /// What a session does.
+    type Action: Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static;
+    /// What happens.
+    type Event: Clone + std::fmt::Debug + Send + Sync + 'static;
+    /// What brings a session in.
+    type Join: Clone + std::fmt::Debug + Send + Sync + 'static;
+
+    /// A session does something; `request` 0 wants no answer.
+    fn request(session: u64, request: u64, action: Self::Action) -> Self::Request;
+    /// The inverse: session, request, action.
+    fn split_request(request: Self::Request) -> (u64, u64, Option<Self::Action>);
+    /// Something happened.
+    fn response(sessions: Vec<u64>, event: Self::Event, answer: Option<Answer>) -> Self::Response;
+    /// The inverse; `None` for an event of a later version.
+    fn split_response(response: Self::Response) -> Option<(Vec<u64>, Self::Event, Option<Answer>)>;
+    /// The action that brings a session in.
+    fn join(join: Self::Join) -> Self::Action;
+    /// The action that takes it out.
+    fn leave() -> Self::Action;
+    /// Which of the two an action is, if one of them.
+    fn kind(action: Self::Action) -> Kind<Self>;
+    /// Whether an action brings a session in.
+    fn is_join(action: &Self::Action) -> bool;
+    /// A refusal of something that cannot be looked at.
+    fn misused(misuse: Misuse) -> Self::Event;
+    /// This instance is leaving.
+    fn go_away() -> Self::Event;
+    /// Whether an event says that.
+    fn is_go_away(event: &Self::Event) -> bool;
+}
+
+/// An action by what it does to its session.
+#[derive(Debug)]
+pub enum Kind<W: Wire> {
+    /// It comes in.
+    Join(W::Join),
+    /// It goes out.
+    Leave,
+    /// It does something while it is in.
+    Other(W::Action),
+}
+
+/// Opens a stream of sessions. One for each service's client, so that a caller can keep any of them.
+pub trait Open<W: Wire>: Clone + Send + Sync + 'static {
+    /// Opens it.
+    fn open(
+        &mut self,
+        requests: impl tokio_stream::Stream<Item = W::Request> + Send + 'static,
+    ) -> impl Future<Output = Result<Response<Streaming<W::Response>>, Status>> + Send;
+}
+
+macro_rules! wire {
+    (
+        $(#[$doc:meta])* $wire:ident($name:literal) = $package:ident, $rpc:ident: $request:ident, $actions:ident -> $response:ident, $events:ident,
+        $service:ident::$client:ident
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $wire;
+
+        impl Wire for $wire {
+            const NAME: &'static str = $name;
+            type Request = crate::$package::v1::$request;
+            type Response = crate::$package::v1::$response;
+            type Action = crate::$package::v1::$actions::Action;
+            type Event = crate::$package::v1::$events::Event;
+            type Join = crate::$package::v1::Join;
+
+            fn request(session: u64, request: u64, action: Self::Action) -> Self::Request {
+                Self::Request { session, request, action: Some(action) }
+            }
+
+            fn split_request(request: Self::Request) -> (u64, u64, Option<Self::Action>) {
+                (request.session, request.request, request.action)
+            }
+
+            fn response(sessions: Vec<u64>, event: Self::Event, answer: Option<Answer>) -> Self::Response {
+                let answer = answer
+                    .map(|Answer { session, request }| crate::$package::v1::Answer { session, request });
+                Self::Response { sessions, event: Some(event), answer }
+            }
+
+            fn split_response(response: Self::Response) -> Option<(Vec<u64>, Self::Event, Option<Answer>)> {
+                let answer = response.answer.map(|answer| Answer { session: answer.session, request: answer.request });
+                Some((response.sessions, response.event?, answer))
+            }
+
+            fn join(join: Self::Join) -> Self::Action {
+                Self::Action::Join(join)
+            }
+
+            fn leave() -> Self::Action {
+                Self::Action::Leave(crate::$package::v1::Leave {})
+            }
+
+            // A stream whose sessions only come and go has no other action.
+            #[allow(unreachable_patterns)]
+            fn kind(action: Self::Action) -> Kind<Self> {
+                match action {
+                    Self::Action::Join(join) => Kind::Join(join),
+                    Self::Action::Leave(_) => Kind::Leave,
+                    other => Kind::Other(other),
+                }
+            }
+
+            fn is_join(action: &Self::Action) -> bool {
+                matches!(action, Self::Action::Join(_))
+            }
+
+            fn misused(misuse: Misuse) -> Self::Event {
+                use crate::$package::v1::RefusalReason;
+                let reason = match misuse {
+                    Misuse::NoAction | Misuse::NoSession => RefusalReason::InvalidArgument,
+                    Misuse::AlreadyJoined => RefusalReason::AlreadyJoined,
+                    Misuse::NotJoined => RefusalReason::NotJoined,
+                    Misuse::Overloaded => RefusalReason::Overloaded,
+                };
+                let refused = crate::$package::v1::Refused {
+                    reason: reason.into(),
+                    message: misuse.message().to_owned(),
+                };
+                Self::Event::Refused(refused)
+            }
+
+            fn go_away() -> Self::Event {
+                Self::Event::GoAway(crate::$package::v1::GoAway {})
+            }
+
+            fn is_go_away(event: &Self::Event) -> bool {
+                matches!(event, Self::Event::GoAway(_))
+            }
+        }
+
+        impl<S> Open<$wire> for crate::$package::v1::$service::$client<S>
+        where
+            S: tonic::client::GrpcService<tonic::body::Body> + Clone + Send + Sync + 'static,
+            S::Error: Into<tonic::codegen::StdError>,
+            S::Future: Send,
+            S::ResponseBody: tonic::codegen::Body<Data = tonic::codegen::Bytes> + Send + 'static,
+            <S::ResponseBody as tonic::codegen::Body>::Error: Into<tonic::codegen::StdError> + Send,
+        {
+            async fn open(
+                &mut self,
+                requests: impl tokio_stream::Stream<Item = crate::$package::v1::$request> + Send + 'static,
+            ) -> Result<Response<Streaming<crate::$package::v1::$response>>, Status> {
+                self.$rpc(Request::new(requests)).await
+            }
+        }
+    };
+}
+
+wire!(
+    /// `ChatService.Converse`.
+    Chat("chat") = chat, converse: ConverseRequest, converse_request -> ConverseResponse, converse_response,
+    chat_service_client::ChatServiceClient
+);
+wire!(
+    /// `LocationService.Share`.
+    Location("location") = location, share: ShareRequest, share_request -> ShareResponse, share_response,
+    location_service_client::LocationServiceClient
+);
+wire!(
+    /// `NotificationService.Subscribe`.
+    Notification("notification") = notification,
+    subscribe: SubscribeRequest, subscribe_request -> SubscribeResponse, subscribe_response,
+    notification_service_client::NotificationServiceClient
+);
+wire!(
+    /// `PresenceService.Track`.
+    Presence("presence") = presence, track: TrackRequest, track_request -> TrackResponse, track_response,
+    presence_service_client::PresenceServiceClient
+);

@@ -1,0 +1,198 @@
+//! Tells those who were not there that they have messages: one notification for a burst of messages.
+//!
+//! Who has no session in a conversation when a message is stored is noted in the same transaction; who comes within a
+//! moment was there after all. The rest are notified, by the notification service, with the same request id however
+//! often it is tried.
+
+use std::{sync::Arc, time::Duration};
+
+use prost_types::{Struct, Value, value::Kind as ValueKind};
+use serde::{Deserialize, Serialize};
+use switchboard_chassis::{Clock, Lifecycle, Micros, grpc::Peer};
+use switchboard_proto::notification::v1::{
+    BatchNotifyRequest, NotifyRequest, notification_service_client::NotificationServiceClient,
+};
+use switchboard_sessions::{GroupCommit, start_group_commit};
+use uuid::Uuid;
+
+use crate::{
+    hub::Hub,
+    model::Kind,
+    store::{Absence, Store},
+};
+
+/// Absences that are told of at once.
+const BATCH_MAX: u32 = 500;
+/// How often is looked for bursts that have ended.
+const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+
+/// `[chat]`: when somebody who is not there is notified of a message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChatConfig {
+    /// The kinds of conversation in which that happens.
+    pub notify_kinds: Vec<NotifyKind>,
+    /// Who comes within this time was there after all, in milliseconds.
+    pub notify_delay_ms: u64,
+    /// After so long without a message another one is news again, in seconds.
+    pub notify_burst_s: u64,
+}
+
+impl Default for ChatConfig {
+    fn default() -> Self {
+        Self { notify_kinds: vec![NotifyKind::Consultation], notify_delay_ms: 2_000, notify_burst_s: 300 }
+    }
+}
+
+impl ChatConfig {
+    /// What is wrong with it.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<String> {
+        let is_wrong = self.notify_delay_ms == 0 || self.notify_burst_s == 0;
+        let mistake = "chat.notify_delay_ms, chat.notify_burst_s: must not be 0; to notify of nothing, leave \
+                       chat.notify_kinds empty";
+        if is_wrong { vec![mistake.to_owned()] } else { Vec::new() }
+    }
+
+    pub(crate) fn burst(&self) -> Micros {
+        micros(Duration::from_secs(self.notify_burst_s))
+    }
+
+    /// Whether those who are not there are notified.
+    pub(crate) fn notifies(&self, kind: Kind) -> bool {
+        self.notify_kinds.iter().any(|theirs| Kind::from(*theirs) == kind)
+    }
+}
+
+/// See [`ChatConfig::notify_kinds`]. A mobile conversation's device has no inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyKind {
+    /// therapy.md
+    Therapy,
+    /// clinic.md
+    Clinic,
+    /// mentoring.md
+    Mentoring,
+    /// consultation.md
+    Consultation,
+}
+
+impl From<NotifyKind> for Kind {
+    fn from(kind: NotifyKind) -> Self {
+        match kind {
+            NotifyKind::Therapy => Self::Therapy,
+            NotifyKind::Clinic => Self::Clinic,
+            NotifyKind::Mentoring => Self::Mentoring,
+            NotifyKind::Consultation => Self::Consultation,
+        }
+    }
+}
+
+/// Those who come into a conversation. Cheap to clone.
+pub(crate) type Arrivals = GroupCommit<(Uuid, String)>;
+
+/// Notes arrivals, many at once.
+pub(crate) fn arrivals(store: Arc<Store>, lifecycle: &Lifecycle) -> Arrivals {
+    start_group_commit("chat arrivals", lifecycle, move |people: Vec<(Uuid, String)>| {
+        let store = store.clone();
+        async move {
+            if store.came(&people).await.is_err() {
+                // The database said why in the log. At worst somebody is notified of what has been seen.
+                tracing::warn!(people = people.len(), "arrivals were not noted");
+            }
+        }
+    })
+}
+
+/// What is left to start when the notification service can be reached.
+pub struct Absences {
+    pub(crate) config: ChatConfig,
+    pub(crate) store: Arc<Store>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) clock: Clock,
+}
+
+impl Absences {
+    /// Notifies until the process stops.
+    pub fn notify(self, notifications: Peer, lifecycle: &Lifecycle) {
+        if self.config.notify_kinds.is_empty() {
+            return;
+        }
+        let notifications = NotificationServiceClient::new(notifications);
+        let stopping = lifecycle.clone();
+        lifecycle.spawn(async move {
+            let delay = Duration::from_millis(self.config.notify_delay_ms);
+            let mut forget_at = tokio::time::Instant::now() + FORGET_INTERVAL;
+            let mut is_failing = false;
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = stopping.drained() => return,
+                }
+                match self.tell(&notifications, delay).await {
+                    Ok(()) => is_failing = false,
+                    Err(status) if !std::mem::replace(&mut is_failing, true) => tracing::warn!(
+                        code = ?status.code(),
+                        message = status.message(),
+                        "those who are away cannot be notified; tried again until it works"
+                    ),
+                    Err(_) => {}
+                }
+                if tokio::time::Instant::now() >= forget_at {
+                    // The database said why in the log, if it failed.
+                    let _ = self.store.forget_told(self.clock.now() - self.config.burst()).await;
+                    forget_at = tokio::time::Instant::now() + FORGET_INTERVAL;
+                }
+            }
+        });
+    }
+
+    async fn tell(
+        &self,
+        notifications: &NotificationServiceClient<Peer>,
+        delay: Duration,
+    ) -> Result<(), tonic::Status> {
+        loop {
+            let untold = self.store.untold(self.clock.now() - micros(delay), BATCH_MAX).await?;
+            let is_full = untold.len() == usize::try_from(BATCH_MAX).unwrap_or(usize::MAX);
+            let (there, away): (Vec<Absence>, Vec<Absence>) =
+                untold.into_iter().partition(|absence| self.hub.is_there(absence.conversation_id, &absence.user_id));
+            let there: Vec<(Uuid, String)> =
+                there.into_iter().map(|absence| (absence.conversation_id, absence.user_id)).collect();
+            self.store.came(&there).await?;
+            if !away.is_empty() {
+                let request = BatchNotifyRequest { notifications: away.iter().map(notification).collect() };
+                notifications.clone().batch_notify(request).await?;
+                self.store.told(away).await?;
+            }
+            if !is_full {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Says that there is a message, and nothing of what it says.
+fn notification(absence: &Absence) -> NotifyRequest {
+    let kind = absence.kind().as_str_name().trim_start_matches("CONVERSATION_KIND_").to_lowercase();
+    let text = |value: String| Value { kind: Some(ValueKind::StringValue(value)) };
+    let data = [
+        ("conversation_id", absence.conversation_id.to_string()),
+        ("conversation_kind", kind),
+        ("message_id", absence.message_id.to_string()),
+        ("sender_id", absence.sender_id.clone()),
+    ];
+    NotifyRequest {
+        user_id: absence.user_id.clone(),
+        title: "New message".to_owned(),
+        message: "You have a new message".to_owned(),
+        notification_type: "chat_message".to_owned(),
+        data: Some(Struct { fields: data.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect() }),
+        request_id: format!("chat-message:{}", absence.message_id),
+    }
+}
+
+fn micros(time: Duration) -> Micros {
+    Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX)
+}

@@ -1,0 +1,142 @@
+//! Who was not there when a message came.
+
+use sqlx::{FromRow, QueryBuilder};
+use switchboard_chassis::{Micros, db::Result, on_pool};
+use uuid::Uuid;
+
+use super::Store;
+use crate::{
+    model::{Draft, Kind, Message},
+    order::Appended,
+};
+
+/// Absences in one statement: each is two levels of an expression, of which SQLite takes 1,000.
+const STATEMENT_ABSENCES_MAX: usize = 200;
+
+/// A burst of messages that somebody missed.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub(crate) struct Absence {
+    pub(crate) conversation_id: Uuid,
+    pub(crate) user_id: String,
+    kind: i32,
+    /// The first message of the burst.
+    pub(crate) message_id: Uuid,
+    /// Who wrote it.
+    pub(crate) sender_id: String,
+}
+
+impl Absence {
+    fn key(&self) -> (Uuid, &str) {
+        (self.conversation_id, &self.user_id)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        Kind::try_from(self.kind).unwrap_or_default()
+    }
+}
+
+/// Somebody who was not there when a message was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missed<'a> {
+    pub(super) message: &'a Message,
+    pub(super) kind: Kind,
+    pub(super) user_id: &'a str,
+}
+
+/// Who missed something of a batch: each person of a conversation once, by the first message, in the order of the keys.
+pub(super) fn missed<'a>(drafts: &'a [Draft], appended: &'a [Appended]) -> Vec<Missed<'a>> {
+    let mut missed: Vec<Missed<'_>> = drafts
+        .iter()
+        .zip(appended)
+        .filter_map(|(draft, appended)| match appended {
+            Appended::Stored(message) => Some((draft, message)),
+            _ => None,
+        })
+        .flat_map(|(draft, message)| draft.absent.iter().map(|user_id| Missed { message, kind: draft.kind, user_id }))
+        .collect();
+    // Stable: of equal keys the first stays.
+    missed.sort_by_key(|missed| (missed.message.conversation_id, missed.user_id));
+    missed.dedup_by_key(|missed| (missed.message.conversation_id, missed.user_id));
+    missed
+}
+
+impl Store {
+    /// Bursts that began before `before` and were not told, the oldest first.
+    pub(crate) async fn untold(&self, before: Micros, most: u32) -> Result<Vec<Absence>> {
+        Ok(on_pool!(&self.db.read, pool => {
+            sqlx::query_as(
+                "SELECT conversation_id, user_id, kind, message_id, sender_id FROM absences
+                 WHERE NOT is_told AND since <= $1 ORDER BY since LIMIT $2",
+            )
+            .bind(before)
+            .bind(i64::from(most))
+            .fetch_all(pool)
+            .await?
+        }))
+    }
+
+    /// These were told of. In the order of their keys, as appends take them: so nobody waits in a circle.
+    pub(crate) async fn told(&self, mut absences: Vec<Absence>) -> Result<()> {
+        absences.sort_by(|one, other| one.key().cmp(&other.key()));
+        on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
+            for Absence { conversation_id, user_id, message_id, .. } in &absences {
+                // Unless another burst has begun meanwhile.
+                sqlx::query(
+                    "UPDATE absences SET is_told = TRUE
+                     WHERE conversation_id = $1 AND user_id = $2 AND message_id = $3",
+                )
+                .bind(conversation_id)
+                .bind(user_id)
+                .bind(message_id)
+                .execute(&mut *tx)
+                .await?;
+            }
+            tx.commit().await?;
+        });
+        Ok(())
+    }
+
+    /// These are there: they miss nothing any more.
+    pub(crate) async fn came(&self, people: &[(Uuid, String)]) -> Result<()> {
+        for people in people.chunks(STATEMENT_ABSENCES_MAX) {
+            // Mostly nobody missed anything: then nothing is written.
+            let mut absent: Vec<(Uuid, String)> = on_pool!(&self.db.read, pool => {
+                let mut query = QueryBuilder::new("SELECT conversation_id, user_id FROM absences WHERE ");
+                let mut list = query.separated(" OR ");
+                for (conversation_id, user_id) in people {
+                    list.push("(conversation_id = ")
+                        .push_bind_unseparated(*conversation_id)
+                        .push_unseparated(" AND user_id = ")
+                        .push_bind_unseparated(user_id)
+                        .push_unseparated(")");
+                }
+                query.build_query_as().persistent(false).fetch_all(pool).await?
+            });
+            if absent.is_empty() {
+                continue;
+            }
+            absent.sort();
+            on_pool!(&self.db.write, pool => {
+                let mut tx = pool.begin().await?;
+                for (conversation_id, user_id) in &absent {
+                    sqlx::query("DELETE FROM absences WHERE conversation_id = $1 AND user_id = $2")
+                        .bind(conversation_id)
+                        .bind(user_id)
+                        .execute(&mut *tx)
+                        .await?;
+                }
+                tx.commit().await?;
+            });
+        }
+        Ok(())
+    }
+
+    /// Forgets bursts that were told and have ended before `before`.
+    pub(crate) async fn forget_told(&self, before: Micros) -> Result<()> {
+        on_pool!(&self.db.write, pool => {
+            sqlx::query("DELETE FROM absences WHERE is_told AND last_at < $1").bind(before).execute(pool).await?;
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,242 @@
+//! Who of this instance is in which share, and where its therapist is.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, Hash, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use prost::Message as _;
+use switchboard_bus::{Bus, Heard};
+use switchboard_chassis::{Clock, Lifecycle, Micros};
+use switchboard_proto::{
+    location::v1::{Joined, Moved, share_response::Event},
+    wire::{Location, Misuse, Wire as _},
+};
+use switchboard_sessions::{Asker, Audience, Link};
+
+use crate::model::{Pair, Position, Role};
+
+const SUBJECT: &str = "location.events";
+const SHARDS: usize = 64;
+
+pub(crate) struct Hub {
+    shards: Vec<Mutex<Shares>>,
+    hasher: RandomState,
+    bus: Bus,
+    clock: Clock,
+    expire_after: Duration,
+}
+
+type Shares = HashMap<Key, Share>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    customer_id: String,
+    therapist_id: String,
+}
+
+#[derive(Default)]
+struct Share {
+    audience: Audience<Location>,
+    last: Option<Position>,
+    /// The last position is not stored yet.
+    is_unstored: bool,
+}
+
+/// What goes over the bus. Instances of neighbouring versions must understand it: only add fields.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Ring {
+    /// A therapist moved.
+    #[prost(message, optional, tag = "1")]
+    moved: Option<Moved>,
+    /// A user was erased: what is remembered of that user's shares is forgotten.
+    #[prost(string, tag = "2")]
+    erased_user_id: String,
+}
+
+impl Hub {
+    pub(crate) fn new(bus: Bus, clock: Clock, expire_after: Duration) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, hasher: RandomState::new(), bus, clock, expire_after }
+    }
+
+    pub(crate) fn now(&self) -> Micros {
+        self.clock.now()
+    }
+
+    /// Positions from before are too old.
+    pub(crate) fn horizon(&self) -> Micros {
+        self.now().saturating_sub(i64::try_from(self.expire_after.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shares> {
+        let shard = usize::try_from(self.hasher.hash_one(key) % 64).unwrap_or_default();
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a session in; `stored` is what the database knows.
+    pub(crate) fn join(&self, asker: &Asker<Location>, pair: &Pair, role: Role, stored: Option<Position>) {
+        let horizon = self.horizon();
+        let key = Key::from(pair);
+        let mut shares = self.shard(&key);
+        let share = shares.entry(key).or_default();
+        // What is remembered may be newer than what was stored when it was read, or older: another instance's.
+        let last = share.last.max_by_time(stored).filter(|last| last.at >= horizon);
+        share.audience.enter(&asker.link, asker.session);
+        // Under the lock, so that positions come after it.
+        asker.tell(Event::Joined(Joined {
+            pair: Some(pair.clone()),
+            role: role.as_str().to_owned(),
+            last: last.map(Into::into),
+        }));
+    }
+
+    /// Lets a session go.
+    pub(crate) fn leave(&self, link: &Link<Location>, session: u64, pair: &Pair) {
+        let key = Key::from(pair);
+        let mut shares = self.shard(&key);
+        let Some(share) = shares.get_mut(&key) else { return };
+        share.audience.leave(link, session);
+        if share.is_over() {
+            shares.remove(&key);
+        }
+    }
+
+    /// Tells where a therapist is: here and, by the bus, elsewhere. It is stored a moment later.
+    pub(crate) fn moved(&self, pair: &Pair, position: Position, asker: Option<&Asker<Location>>) {
+        let moved = Moved { pair: Some(pair.clone()), position: Some(position.into()) };
+        self.bus.publish(SUBJECT, || Ring { moved: Some(moved.clone()), ..Ring::default() }.encode_to_vec().into());
+        let key = Key::from(pair);
+        let mut shares = self.shard(&key);
+        let share = shares.entry(key).or_default();
+        (share.last, share.is_unstored) = (Some(position), true);
+        share.audience.tell(&Event::Moved(moved), asker, || Location::misused(Misuse::NotJoined));
+    }
+
+    /// The newest position of a share that this instance remembers.
+    pub(crate) fn last(&self, pair: &Pair) -> Option<Position> {
+        let key = Key::from(pair);
+        self.shard(&key).get(&key).and_then(|share| share.last)
+    }
+
+    /// Forgets the positions of a user's shares, here and elsewhere.
+    pub(crate) fn forget(&self, user_id: &str) {
+        self.bus
+            .publish(SUBJECT, || Ring { erased_user_id: user_id.to_owned(), ..Ring::default() }.encode_to_vec().into());
+        self.forget_here(user_id);
+    }
+
+    fn forget_here(&self, user_id: &str) {
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, share| {
+                if key.customer_id == user_id || key.therapist_id == user_id {
+                    (share.last, share.is_unstored) = (None, false);
+                }
+                !share.is_over()
+            });
+        }
+    }
+
+    /// Takes what is to be stored, in the order of the pairs, and forgets what is too old.
+    pub(crate) fn unstored(&self) -> Vec<(Pair, Position)> {
+        let horizon = self.horizon();
+        let mut unstored = Vec::new();
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, share| {
+                share.last = share.last.filter(|last| last.at >= horizon);
+                if let (Some(last), true) = (share.last, std::mem::take(&mut share.is_unstored)) {
+                    unstored.push((key.clone(), last));
+                }
+                !share.is_over()
+            });
+        }
+        unstored.sort_by(|(one, _), (other, _)| one.cmp(other));
+        unstored.into_iter().map(|(key, position)| (key.into(), position)).collect()
+    }
+
+    /// These could not be stored: they are to be stored later, unless there is a newer one.
+    pub(crate) fn still_unstored(&self, positions: &[(Pair, Position)]) {
+        for (pair, position) in positions {
+            let key = Key::from(pair);
+            let mut shares = self.shard(&key);
+            let share = shares.entry(key).or_default();
+            (share.last, share.is_unstored) = (share.last.max_by_time(Some(*position)), true);
+        }
+    }
+
+    fn overheard(&self, ring: Ring) {
+        if !ring.erased_user_id.is_empty() {
+            self.forget_here(&ring.erased_user_id);
+        }
+        let Some(moved) = ring.moved else { return };
+        let (Some(pair), Some(position)) = (&moved.pair, &moved.position) else { return };
+        let key = Key::from(pair);
+        let mut shares = self.shard(&key);
+        let Some(share) = shares.get_mut(&key) else { return };
+        let at = position.at.map_or(0, |at| switchboard_chassis::clock::join(at.seconds, at.nanos));
+        let position = Position {
+            latitude: position.latitude,
+            longitude: position.longitude,
+            accuracy_m: position.accuracy_m,
+            heading_deg: position.heading_deg,
+            at,
+        };
+        // Whoever reported it stores it.
+        share.last = share.last.max_by_time(Some(position));
+        share.audience.tell(&Event::Moved(moved), None, || Location::misused(Misuse::NotJoined));
+    }
+}
+
+impl Share {
+    fn is_over(&self) -> bool {
+        self.audience.is_empty() && !self.is_unstored
+    }
+}
+
+trait MaxByTime {
+    fn max_by_time(self, other: Self) -> Self;
+}
+
+impl MaxByTime for Option<Position> {
+    fn max_by_time(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(one), Some(other)) => Some(if other.at > one.at { other } else { one }),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+impl From<&Pair> for Key {
+    fn from(Pair { customer_id, therapist_id }: &Pair) -> Self {
+        Self { customer_id: customer_id.clone(), therapist_id: therapist_id.clone() }
+    }
+}
+
+impl From<Key> for Pair {
+    fn from(Key { customer_id, therapist_id }: Key) -> Self {
+        Self { customer_id, therapist_id }
+    }
+}
+
+/// Hears the other instances from now on. What is missed is of the past: the next position comes soon.
+pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Result<()> {
+    let mut subscription = hub.bus.subscribe(SUBJECT).await?;
+    let stopping = lifecycle.clone();
+    lifecycle.spawn_essential("location doorbell", async move {
+        loop {
+            let heard = tokio::select! {
+                heard = subscription.next() => heard.ok_or("the bus is gone")?,
+                () = stopping.stopped() => return Ok::<_, &'static str>(()),
+            };
+            if let Heard::Payload(payload) = heard {
+                match Ring::decode(payload) {
+                    Ok(ring) => hub.overheard(ring),
+                    Err(error) => tracing::warn!(%error, "a ring that cannot be read"),
+                }
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! The table of location. All SQL of the service is here.
+
+use sqlx::{FromRow, QueryBuilder};
+use switchboard_chassis::{
+    Micros,
+    db::{Db, Result},
+    on_pool,
+};
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::model::{Pair, Position};
+
+/// Positions in one statement: seven values each, of which SQLite takes 32,766.
+const STATEMENT_POSITIONS_MAX: usize = 1_000;
+
+pub(crate) struct Store {
+    db: Db,
+    /// See [`Store::turn`].
+    turns: Mutex<()>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    latitude: f64,
+    longitude: f64,
+    accuracy_m: Option<f64>,
+    heading_deg: Option<f64>,
+    at: Micros,
+}
+
+impl Store {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db, turns: Mutex::new(()) }
+    }
+
+    /// Whoever holds it is alone in taking positions from memory to the database, or away from both.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turns.lock().await
+    }
+
+    /// The last position of a share that is not older than `since`.
+    pub(crate) async fn last(&self, pair: &Pair, since: Micros) -> Result<Option<Position>> {
+        let row: Option<Row> = on_pool!(&self.db.read, pool => {
+            sqlx::query_as(
+                "SELECT latitude, longitude, accuracy_m, heading_deg, at FROM positions
+                 WHERE customer_id = $1 AND therapist_id = $2 AND at >= $3",
+            )
+            .bind(&pair.customer_id)
+            .bind(&pair.therapist_id)
+            .bind(since)
+            .fetch_optional(pool)
+            .await?
+        });
+        Ok(row.map(|Row { latitude, longitude, accuracy_m, heading_deg, at }| Position {
+            latitude,
+            longitude,
+            accuracy_m,
+            heading_deg,
+            at,
+        }))
+    }
+
+    /// Stores the last positions of shares, each once, in the order of the pairs: so instances that share a database
+    /// cannot wait for each other in a circle. An older one never takes the place of a newer.
+    pub(crate) async fn put(&self, positions: &[(Pair, Position)]) -> Result<()> {
+        for positions in positions.chunks(STATEMENT_POSITIONS_MAX) {
+            on_pool!(&self.db.write, pool => {
+                let mut query = QueryBuilder::new(
+                    "INSERT INTO positions (customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at) ",
+                );
+                query.push_values(positions, |mut row, (pair, position)| {
+                    row.push_bind(&pair.customer_id)
+                        .push_bind(&pair.therapist_id)
+                        .push_bind(position.latitude)
+                        .push_bind(position.longitude)
+                        .push_bind(position.accuracy_m)
+                        .push_bind(position.heading_deg)
+                        .push_bind(position.at);
+                });
+                query.push(
+                    " ON CONFLICT (customer_id, therapist_id) DO UPDATE SET
+                         latitude = excluded.latitude, longitude = excluded.longitude,
+                         accuracy_m = excluded.accuracy_m, heading_deg = excluded.heading_deg, at = excluded.at
+                     WHERE excluded.at >= positions.at",
+                );
+                query.build().persistent(false).execute(pool).await?;
+            });
+        }
+        Ok(())
+    }
+
+    /// Deletes what is older than `before`.
+    pub(crate) async fn expire(&self, before: Micros) -> Result<u64> {
+        Ok(on_pool!(&self.db.write, pool => {
+            sqlx::query("DELETE FROM positions WHERE at < $1").bind(before).execute(pool).await?.rows_affected()
+        }))
+    }
+
+    /// Deletes the positions of a user's shares.
+    pub(crate) async fn erase(&self, user_id: &str) -> Result<u64> {
+        Ok(on_pool!(&self.db.write, pool => {
+            sqlx::query("DELETE FROM positions WHERE customer_id = $1 OR therapist_id = $1")
+                .bind(user_id)
+                .execute(pool)
+                .await?
+                .rows_affected()
+        }))
+    }
+}

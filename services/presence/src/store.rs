@@ -1,0 +1,60 @@
+//! The table of presence. All SQL of the service is here.
+
+use sqlx::QueryBuilder;
+use switchboard_chassis::{
+    Micros,
+    db::{Db, Result},
+    on_pool,
+};
+
+use crate::roster::UserId;
+
+pub(crate) struct Store {
+    db: Db,
+}
+
+impl Store {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// Stores when users were last seen; an earlier time changes nothing. The users must be in the order of their ids,
+    /// so that two instances on one Postgres do not lock each other's rows crosswise.
+    pub(crate) async fn put(&self, seen: &[(UserId, Micros)]) -> Result<()> {
+        on_pool!(&self.db.write, pool => {
+            let mut query = QueryBuilder::new("INSERT INTO last_seen (user_id, at) ");
+            query.push_values(seen, |mut row, (user_id, at)| {
+                row.push_bind(&**user_id).push_bind(*at);
+            });
+            query.push(
+                " ON CONFLICT (user_id) DO UPDATE SET at = excluded.at WHERE excluded.at > last_seen.at",
+            );
+            query.build().execute(pool).await?;
+        });
+        Ok(())
+    }
+
+    /// When users were last seen, those of whom it is known.
+    pub(crate) async fn get(&self, user_ids: &[&str]) -> Result<Vec<(String, Micros)>> {
+        if user_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new("SELECT user_id, at FROM last_seen WHERE user_id IN (");
+            let mut list = query.separated(", ");
+            for user_id in user_ids {
+                list.push_bind(*user_id);
+            }
+            query.push(")");
+            query.build_query_as().fetch_all(pool).await?
+        }))
+    }
+
+    /// Forgets a user; false when there was nothing to forget.
+    pub(crate) async fn erase(&self, user_id: &str) -> Result<bool> {
+        let done = on_pool!(&self.db.write, pool => {
+            sqlx::query("DELETE FROM last_seen WHERE user_id = $1").bind(user_id).execute(pool).await?.rows_affected()
+        });
+        Ok(done > 0)
+    }
+}

@@ -1,0 +1,13 @@
+//! A service's side of a stream of sessions: the way back to a caller ([`Link`]), one action that waits for its answer
+//! ([`Asker`]), the sessions that hear of the same thing ([`Audience`]), and the loop that serves a stream
+//! ([`serve`]). What the sessions do is the service's own: see [`Rooms`].
+
+mod audience;
+mod group_commit;
+mod link;
+mod serve;
+
+pub use audience::Audience;
+pub use group_commit::{GroupCommit, start as start_group_commit};
+pub use link::{Asker, Frame, Link};
+pub use serve::{PENDING_MAX, Rooms, Stream, open};

@@ -1,0 +1,103 @@
+//! The way back to one caller's stream.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use switchboard_proto::wire::{Answer, Wire};
+use tokio::sync::mpsc;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+use tonic::Status;
+
+/// Frames that wait for a caller that does not read. One that lets so many wait has stopped reading: its stream ends.
+pub(crate) const LINK_FRAMES_MAX: usize = 16_384;
+
+/// What a stream's response side yields.
+pub type Frame<W> = Result<<W as Wire>::Response, Status>;
+
+/// Cheap to clone; all clones are the same link.
+#[derive(Debug)]
+pub struct Link<W: Wire> {
+    id: u64,
+    frames: mpsc::Sender<Frame<W>>,
+    overflown: CancellationToken,
+    asked: TaskTracker,
+}
+
+/// One action that waits for its answer.
+#[derive(Debug)]
+pub struct Asker<W: Wire> {
+    /// Where the answer goes.
+    pub link: Link<W>,
+    /// Who asks.
+    pub session: u64,
+    /// 0 wants no answer.
+    request: u64,
+    asked: TaskTrackerToken,
+}
+
+impl<W: Wire> Link<W> {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Frame<W>>) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let (frames, receiver) = mpsc::channel(LINK_FRAMES_MAX);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        (Self { id, frames, overflown: CancellationToken::new(), asked: TaskTracker::new() }, receiver)
+    }
+
+    /// Tells some sessions of this link. Never waits.
+    pub fn tell(&self, sessions: Vec<u64>, event: W::Event, answer: Option<Answer>) {
+        if self.frames.try_send(Ok(W::response(sessions, event, answer))).is_err() {
+            self.overflown.cancel();
+        }
+    }
+
+    /// An action of one of its sessions.
+    pub(crate) fn asker(&self, session: u64, request: u64) -> Asker<W> {
+        Asker { link: self.clone(), session, request, asked: self.asked.token() }
+    }
+
+    /// Completes when every action was answered; no more may come.
+    pub(crate) async fn all_answered(&self) {
+        self.asked.close();
+        self.asked.wait().await;
+    }
+
+    /// Completes when the caller stopped reading, or went away.
+    pub(crate) async fn overflown(&self) {
+        self.overflown.cancelled().await;
+    }
+}
+
+impl<W: Wire> Clone for Link<W> {
+    fn clone(&self) -> Self {
+        let Self { id, frames, overflown, asked } = self;
+        Self { id: *id, frames: frames.clone(), overflown: overflown.clone(), asked: asked.clone() }
+    }
+}
+
+impl<W: Wire> PartialEq for Link<W> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl<W: Wire> Clone for Asker<W> {
+    fn clone(&self) -> Self {
+        let Self { link, session, request, asked } = self;
+        Self { link: link.clone(), session: *session, request: *request, asked: asked.clone() }
+    }
+}
+
+impl<W: Wire> Asker<W> {
+    /// What marks a frame as the answer, if one is wanted.
+    #[must_use]
+    pub fn answer(&self) -> Option<Answer> {
+        (self.request != 0).then_some(Answer { session: self.session, request: self.request })
+    }
+
+    /// Tells this session alone: the answer.
+    pub fn tell(&self, event: W::Event) {
+        self.link.tell(vec![self.session], event, self.answer());
+    }
+}

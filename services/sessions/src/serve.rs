@@ -1,0 +1,194 @@
+//! One caller's stream: its sessions, and what they do.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    pin::pin,
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use switchboard_chassis::Lifecycle;
+use switchboard_proto::wire::{Kind, Misuse, Wire};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::{Asker, Frame, Link};
+
+/// Actions of a session that wait for its join.
+const EARLY_ACTIONS_MAX: usize = 64;
+/// Actions of a stream that wait, for the database or whatever it is.
+pub const PENDING_MAX: usize = 16_384;
+/// How long an ended stream waits for the answers to what it asked.
+const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the sessions of a service's streams do. Cheap to clone.
+pub trait Rooms: Clone + Send + Sync + 'static {
+    /// The service's stream.
+    type Wire: Wire;
+    /// A session that is in.
+    type Admitted: Send + 'static;
+
+    /// Lets a session in and tells it so; `None` when it was refused, and told so.
+    fn join(
+        &self,
+        asker: Asker<Self::Wire>,
+        join: <Self::Wire as Wire>::Join,
+    ) -> impl Future<Output = Option<Self::Admitted>> + Send;
+
+    /// Does at once what needs no waiting, and gives back the rest; `pending` such rests of this stream wait already,
+    /// and beyond [`PENDING_MAX`] it must not be more. Every asker is answered once.
+    fn act(
+        &self,
+        asker: Asker<Self::Wire>,
+        admitted: &Self::Admitted,
+        action: <Self::Wire as Wire>::Action,
+        pending: usize,
+    ) -> Option<BoxFuture<'static, ()>>;
+
+    /// Lets a session go.
+    fn leave(&self, link: &Link<Self::Wire>, session: u64, admitted: &Self::Admitted);
+}
+
+/// The response side of a stream.
+pub type Stream<W> = ReceiverStream<Frame<W>>;
+
+/// Serves a stream until it ends: gives back its response side.
+pub fn open<R: Rooms>(
+    rooms: R,
+    requests: Streaming<<R::Wire as Wire>::Request>,
+    lifecycle: Lifecycle,
+) -> Stream<R::Wire> {
+    let (link, frames) = Link::new();
+    tokio::spawn(serve(rooms, requests, link, lifecycle));
+    ReceiverStream::new(frames)
+}
+
+enum Session<R: Rooms> {
+    /// What it did meanwhile waits. The number tells this join from another of the same session.
+    Joining(u64, Vec<(u64, <R::Wire as Wire>::Action)>),
+    In(R::Admitted),
+}
+
+enum Done<R: Rooms> {
+    Joined { session: u64, join: u64, admitted: Option<R::Admitted> },
+    Told,
+}
+
+async fn serve<R: Rooms>(
+    rooms: R,
+    mut requests: Streaming<<R::Wire as Wire>::Request>,
+    link: Link<R::Wire>,
+    lifecycle: Lifecycle,
+) {
+    let mut stream = Sessions {
+        rooms: rooms.clone(),
+        link: link.clone(),
+        sessions: HashMap::new(),
+        joins: 0,
+        pending: FuturesUnordered::new(),
+    };
+    let mut drained = pin!(lifecycle.drained().fuse());
+    loop {
+        tokio::select! {
+            request = requests.message() => match request {
+                Ok(Some(request)) => stream.act(R::Wire::split_request(request)),
+                // Half-closed, cancelled and dead look alike here: the sessions leave in each case.
+                Ok(None) | Err(_) => break,
+            },
+            Some(done) = stream.pending.next() => stream.done(done),
+            () = link.overflown() => {
+                tracing::warn!(service = R::Wire::NAME, "a caller stopped reading its stream");
+                break;
+            }
+            () = &mut drained => link.tell(Vec::new(), R::Wire::go_away(), None),
+            () = lifecycle.stopped() => break,
+        }
+    }
+    // What was asked is finished: nobody joins after the leave, and who only half-closed hears every answer.
+    while let Some(done) = stream.pending.next().await {
+        stream.done(done);
+    }
+    if tokio::time::timeout(LAST_ANSWERS_TIMEOUT, link.all_answered()).await.is_err() {
+        tracing::warn!(service = R::Wire::NAME, "a stream ended with unanswered actions");
+    }
+    for (session, state) in stream.sessions {
+        if let Session::In(admitted) = state {
+            rooms.leave(&link, session, &admitted);
+        }
+    }
+}
+
+struct Sessions<R: Rooms> {
+    rooms: R,
+    link: Link<R::Wire>,
+    sessions: HashMap<u64, Session<R>>,
+    joins: u64,
+    pending: FuturesUnordered<BoxFuture<'static, Done<R>>>,
+}
+
+impl<R: Rooms> Sessions<R> {
+    fn act(&mut self, (session, request, action): (u64, u64, Option<<R::Wire as Wire>::Action>)) {
+        let asker = self.link.asker(session, request);
+        let refuse = |misuse| asker.tell(R::Wire::misused(misuse));
+        let Some(action) = action else { return refuse(Misuse::NoAction) };
+        match (R::Wire::kind(action), self.sessions.entry(session)) {
+            (Kind::Join(_), Entry::Occupied(_)) => refuse(Misuse::AlreadyJoined),
+            (Kind::Join(_), _) if session == 0 => refuse(Misuse::NoSession),
+            (Kind::Join(_), _) if self.pending.len() >= PENDING_MAX => refuse(Misuse::Overloaded),
+            (Kind::Join(join), Entry::Vacant(place)) => {
+                self.joins += 1;
+                let number = self.joins;
+                place.insert(Session::Joining(number, Vec::new()));
+                let rooms = self.rooms.clone();
+                let joining =
+                    async move { Done::Joined { session, join: number, admitted: rooms.join(asker, join).await } };
+                self.pending.push(joining.boxed());
+            }
+            (Kind::Leave, Entry::Occupied(state)) => {
+                // One that is still joining leaves when it is in: see `done`.
+                if let Session::In(admitted) = state.get() {
+                    self.rooms.leave(&self.link, session, admitted);
+                }
+                state.remove();
+            }
+            (Kind::Leave, Entry::Vacant(_)) => {}
+            (Kind::Other(_), Entry::Vacant(_)) => refuse(Misuse::NotJoined),
+            (Kind::Other(action), Entry::Occupied(mut state)) => match state.get_mut() {
+                Session::Joining(_, early) if early.len() < EARLY_ACTIONS_MAX => early.push((request, action)),
+                Session::Joining(..) => refuse(Misuse::Overloaded),
+                Session::In(admitted) => {
+                    if let Some(pending) = self.rooms.act(asker, admitted, action, self.pending.len()) {
+                        self.pending.push(pending.map(|()| Done::Told).boxed());
+                    }
+                }
+            },
+        }
+    }
+
+    fn done(&mut self, done: Done<R>) {
+        let Done::Joined { session, join, admitted } = done else { return };
+        let is_awaited = |state: &Session<R>| matches!(state, Session::Joining(number, _) if *number == join);
+        let early = match self.sessions.entry(session) {
+            Entry::Occupied(state) if is_awaited(state.get()) => match state.remove() {
+                Session::Joining(_, early) => Some(early),
+                Session::In(_) => None,
+            },
+            _ => None,
+        };
+        match (admitted, early) {
+            (Some(admitted), Some(early)) => {
+                self.sessions.insert(session, Session::In(admitted));
+                for (request, action) in early {
+                    self.act((session, request, Some(action)));
+                }
+            }
+            // It left before it was in.
+            (Some(admitted), None) => self.rooms.leave(&self.link, session, &admitted),
+            (None, early) => {
+                for (request, _) in early.into_iter().flatten() {
+                    self.link.asker(session, request).tell(R::Wire::misused(Misuse::NotJoined));
+                }
+            }
+        }
+    }
+}
