@@ -32,6 +32,27 @@ await say(900, 'abc123xyz', 'How can I help?');
 await say(801, 802, 'Hello, expert!');
 await say(802, 801, 'Hello, client!');
 assert.equal(await page.locator('li b').count(), 0, 'what people write is text');
+
+// The therapist moves.
+const dot = page.locator('#location-123 circle');
+const place = () => dot.getAttribute('cx');
+await page.waitForFunction(() => document.querySelector('#location-123 polyline').getAttribute('points')?.split(' ').length > 2);
+assert.ok(await place());
+// A notification arrives, and is read.
+const inbox = page.locator('#notifications-801');
+await inbox.locator('li.unread', { hasText: 'Daily Reading Ready' }).first().waitFor();
+const unread = Number(await inbox.locator('.badge').textContent());
+assert.ok(unread > 0);
+await inbox.locator('li button').first().click();
+await page.waitForFunction((count) => Number(document.querySelector('#notifications-801 .badge').textContent) < count, unread);
+// People come and go.
+const seenByEd = page.locator('#presence-802 li');
+await seenByEd.filter({ hasText: 'Clara Client' }).waitFor();
+await page.locator('#presence-801 button').click();
+await seenByEd.filter({ hasText: 'Clara Client' }).waitFor({ state: 'detached' });
+await page.locator('#presence-801 button').click();
+await seenByEd.filter({ hasText: 'Clara Client' }).waitFor();
+await seenByEd.filter({ hasText: 'Vera Visitor' }).waitFor();
 assert.deepEqual(complaints, []);
 if (process.argv[3]) await page.screenshot({ path: process.argv[3], fullPage: true });
 await browser.close();

@@ -114,7 +114,7 @@ async fn the_demonstration_works_as_printed() -> anyhow::Result<()> {
     for _ in 0..2 {
         let (_server, guide) = Process::start_reading(&["demo"], &settings, "Stop with Ctrl-C")?;
         let urls: Vec<&str> = guide.lines().map(str::trim).filter(|line| line.starts_with("ws://")).collect();
-        assert_eq!(urls.len(), 8, "{guide}");
+        assert_eq!(urls.len(), 12, "{guide}");
         let frames = [
             r#"{"message": "hi"}"#,
             r#"{"content": "hi"}"#,
@@ -125,6 +125,14 @@ async fn the_demonstration_works_as_printed() -> anyhow::Result<()> {
             let (mut one, mut other) = (Client::connect(pair[0], &[]).await?, Client::connect(pair[1], &[]).await?);
             one.send(frame).await?;
             while !other.next().await?.to_string().contains("\"hi\"") {}
+        }
+        let says = ["location", "connection_established", "user_online", "user_online"];
+        let mut live = Vec::new();
+        for url in &urls[8..] {
+            live.push(Client::connect(url, &[]).await?);
+        }
+        for (socket, says) in live.iter_mut().zip(says) {
+            assert_eq!(socket.next().await?["type"], says);
         }
         let cookies = guide.lines().filter_map(|line| line.trim().strip_prefix("wscat -H '")?.split_once("' -c "));
         for (cookie, url) in cookies {
@@ -144,7 +152,9 @@ async fn the_demonstration_works_as_printed() -> anyhow::Result<()> {
         let output = tokio::process::Command::new("sh").args(["-ec", &lines]).output().await?;
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        assert!(said.contains("Hello from grpcurl") && said.contains("pat@example.com"), "{said}");
+        for part in ["pat@example.com", "Hello from grpcurl", "totalSize", "latitude"] {
+            assert!(said.contains(part), "{said}");
+        }
     }
     Ok(())
 }

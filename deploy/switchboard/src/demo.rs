@@ -1,4 +1,6 @@
-//! The demonstration: some people, their conversations, and how to reach them.
+//! The demonstration: some people, their conversations, how to reach them, and some life.
+
+mod life;
 
 use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
@@ -7,6 +9,8 @@ use switchboard_chassis::{Micros, Secret, grpc::Peer};
 use switchboard_edge::Playground;
 use switchboard_identity::jwt;
 use switchboard_proto::identity::v1::{CreateSessionRequest, User, identity_service_client::IdentityServiceClient};
+
+pub use life::live;
 
 /// Who is there, for [`provision`](crate::provision::provision).
 pub const PEOPLE: &str = include_str!("../demo/people.jsonl");
@@ -52,6 +56,8 @@ impl Sessions {
 /// The people with fresh tokens.
 pub struct Demo {
     people: Vec<Person>,
+    /// Their other sockets; the protocol is the socket's name.
+    live: Vec<Person>,
 }
 
 impl Demo {
@@ -74,31 +80,33 @@ impl Demo {
             ("consultation", "Clara, client 801", "801", consultation),
             ("consultation", "Ed, expert 802", "802", consultation),
         ];
-        let people = people
-            .into_iter()
-            .map(|(protocol, who, id, path)| {
-                let user = User { id: id.to_owned(), ..User::default() };
-                let credential = match id {
-                    DEVICE_ID => format!("device_id={DEVICE_ID}"),
-                    _ => format!("token={}", jwt::sign(jwt_secret, &user, now, TOKEN_TTL_S)?),
-                };
-                Ok(Person { protocol, who, id, target: format!("{path}?{credential}") })
-            })
-            .collect::<anyhow::Result<_>>()?;
-        Ok(Self { people })
+        let live = [
+            ("location", "Cleo, customer 123", "123", "/ws/location/123/456/"),
+            ("notifications", "Clara, client 801", "801", "/ws/notifications/"),
+            ("presence", "Clara, client 801", "801", "/ws/presence/"),
+            ("presence", "Ed, expert 802", "802", "/ws/presence/"),
+        ];
+        let person = |(protocol, who, id, path): (&'static str, &'static str, &'static str, &str)| {
+            let user = User { id: id.to_owned(), ..User::default() };
+            let credential = match id {
+                DEVICE_ID => format!("device_id={DEVICE_ID}"),
+                _ => format!("token={}", jwt::sign(jwt_secret, &user, now, TOKEN_TTL_S)?),
+            };
+            Ok(Person { protocol, who, id, target: format!("{path}?{credential}") })
+        };
+        Ok(Self {
+            people: people.into_iter().map(person).collect::<anyhow::Result<_>>()?,
+            live: live.into_iter().map(person).collect::<anyhow::Result<_>>()?,
+        })
     }
 
     /// What the page needs to know.
     #[must_use]
     pub fn playground(&self) -> Playground {
-        let people: Vec<_> = self
-            .people
-            .iter()
-            .map(|person| {
-                json!({ "protocol": person.protocol, "who": person.who, "id": person.id, "target": person.target })
-            })
-            .collect();
-        Playground { people: json!({ "people": people }).to_string() }
+        let shown = |person: &Person| json!({ "protocol": person.protocol, "who": person.who, "id": person.id, "target": person.target });
+        let people: Vec<_> = self.people.iter().map(shown).collect();
+        let live: Vec<_> = self.live.iter().map(shown).collect();
+        Playground { people: json!({ "people": people, "live": live }).to_string() }
     }
 
     /// What a person at a terminal needs to know.
@@ -112,11 +120,11 @@ impl Demo {
         sessions: &Sessions,
     ) -> String {
         let mut text = format!(
-            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in four protocols\n",
+            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in four protocols;\n        see a therapist move, notifications arrive, people come and go\n",
             data_dir.display()
         );
         let mut protocol = "";
-        for person in &self.people {
+        for person in self.people.iter().chain(&self.live) {
             if person.protocol != protocol {
                 protocol = person.protocol;
                 let _ = write!(text, "\n{protocol}\n");
@@ -149,6 +157,9 @@ impl Demo {
              {grpcurl} {grpc} list\n  \
              {grpcurl} -d '{{\"user_id\": \"701\"}}' {grpc} switchboard.identity.v1.IdentityService/GetUser\n  \
              {grpcurl} -d '{{\"conversation_id\": \"{CHAT_ID}\"}}' {grpc} switchboard.chat.v1.ChatService/ListMessages\n  \
+             {grpcurl} -d '{{\"user_id\": \"801\", \"title\": \"Hello from grpcurl\"}}' {grpc} switchboard.notification.v1.NotificationService/Notify\n  \
+             {grpcurl} {grpc} switchboard.presence.v1.PresenceService/ListOnline\n  \
+             {grpcurl} -d '{{\"pair\": {{\"customer_id\": \"123\", \"therapist_id\": \"456\"}}}}' {grpc} switchboard.location.v1.LocationService/GetLastPosition\n  \
              {grpcurl} -d @ {grpc} switchboard.chat.v1.ChatService/Converse <<EOF\n  \
              {{\"session\": 1, \"join\": {{\"conversation_id\": \"{CHAT_ID}\", \"user_id\": \"702\"}}}}\n  \
              {{\"session\": 1, \"send\": {{\"content\": \"Hello from grpcurl\"}}}}\n  \

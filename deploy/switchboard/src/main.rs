@@ -180,7 +180,8 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     if let (Some(demo), (Some(edge), Some(grpc))) = (demo, addresses) {
         let itself = remote_peer(&format!("http://{grpc}"), &secrets.grpc_token)?;
         provision(demo::PEOPLE, itself.clone(), itself.clone()).await.context("cannot load the demo's people")?;
-        let sessions = Sessions::open(itself).await?;
+        let sessions = Sessions::open(itself.clone()).await?;
+        demo::live(itself, &lifecycle);
         say(&demo.guide(edge, grpc, &config.data_dir, &secrets.grpc_token, &sessions));
     }
     lifecycle.finish(Duration::from_secs(config.drain_timeout_s)).await.map_err(anyhow::Error::msg)?;
