@@ -4,7 +4,10 @@ use std::{fmt::Write as _, net::SocketAddr};
 
 use anyhow::{Context as _, Result};
 use switchboard::provision::provision;
-use switchboard_chassis::{Clock, Secret, grpc::remote_peer};
+use switchboard_chassis::{
+    Clock, Secret,
+    grpc::{Peer, remote_peer},
+};
 use switchboard_identity::jwt;
 use switchboard_proto::identity::v1::User;
 use switchboard_tests::{
@@ -15,6 +18,7 @@ use switchboard_tests::{
 const GRPC_TOKEN: &str = "a-token-between-services";
 const JWT_SECRET: &str = "the-load-generator's-secret-of-32-bytes";
 const TOKEN_TTL_S: i64 = 24 * 3600;
+const SERVICES: &str = "identity,chat,location,notification,presence";
 /// Of `/proc/*/stat`, on every Linux that we run on.
 const CLOCK_TICKS_PER_SECOND: f64 = 100.0;
 
@@ -43,6 +47,7 @@ pub(crate) struct Usage {
 
 pub(crate) struct Machine {
     edge: SocketAddr,
+    peer: Peer,
     /// With their names; the edge first.
     processes: Vec<(&'static str, Process)>,
     _directory: tempfile::TempDir,
@@ -54,20 +59,21 @@ impl Machine {
         let directory = tempfile::tempdir()?;
         let (edge, grpc) = (process::free_address()?, process::free_address()?);
         let url = format!("http://{grpc}");
-        let settings = [
+        let services = ["IDENTITY", "CHAT", "LOCATION", "NOTIFICATION", "PRESENCE"]
+            .map(|service| (format!("SWITCHBOARD_SERVICES__{service}"), url.clone()));
+        let mut settings = vec![
             ("SWITCHBOARD_DATA_DIR", directory.path().join("data").display().to_string()),
             ("SWITCHBOARD_EDGE__LISTEN", edge.to_string()),
             ("SWITCHBOARD_GRPC__LISTEN", grpc.to_string()),
             ("SWITCHBOARD_GRPC__TOKEN", GRPC_TOKEN.to_owned()),
             ("SWITCHBOARD_AUTH__JWT__SECRET", JWT_SECRET.to_owned()),
-            ("SWITCHBOARD_SERVICES__IDENTITY", url.clone()),
-            ("SWITCHBOARD_SERVICES__CHAT", url.clone()),
         ];
+        settings.extend(services.iter().map(|(name, url)| (name.as_str(), url.clone())));
         let mut processes = match layout {
             Layout::OneProcess => vec![("all", Process::start(&["serve"], &settings)?)],
             Layout::Apart => vec![
                 ("edge", Process::start(&["serve", "--role", "edge"], &settings)?),
-                ("services", Process::start(&["serve", "--role", "identity,chat"], &settings)?),
+                ("services", Process::start(&["serve", "--role", SERVICES], &settings)?),
             ],
         };
         processes[0].1.listens(edge).await?;
@@ -75,8 +81,8 @@ impl Machine {
 
         let mut lines = String::new();
         for n in 0..pairs {
-            writeln!(lines, r#"{{"user": {{"id": "p{n}", "roles": ["patient"]}}}}"#)?;
-            writeln!(lines, r#"{{"user": {{"id": "d{n}", "roles": ["professional"]}}}}"#)?;
+            writeln!(lines, r#"{{"user": {{"id": "p{n}", "roles": ["patient", "customer"]}}}}"#)?;
+            writeln!(lines, r#"{{"user": {{"id": "d{n}", "roles": ["professional", "therapist"]}}}}"#)?;
             writeln!(
                 lines,
                 r#"{{"conversation": {{"kind": "CONVERSATION_KIND_CLINIC", "id": "{}", "participants": [{{"user_id": "p{n}", "role": "patient"}}, {{"user_id": "d{n}", "role": "professional"}}]}}}}"#,
@@ -84,15 +90,25 @@ impl Machine {
             )?;
         }
         let peer = remote_peer(&url, &Secret::new(GRPC_TOKEN))?;
-        provision(&lines, peer.clone(), peer).await?;
-        Ok(Self { edge, processes, _directory: directory })
+        provision(&lines, peer.clone(), peer.clone()).await?;
+        Ok(Self { edge, peer, processes, _directory: directory })
     }
 
-    /// Connects one side of a pair.
+    /// Connects one side of a pair to their conversation.
     pub(crate) async fn connect(&self, side: char, pair: usize) -> Result<Client> {
-        let user = User { id: format!("{side}{pair}"), ..User::default() };
+        self.socket(&format!("/ws/chat/{}/", conversation(pair)), &format!("{side}{pair}")).await
+    }
+
+    /// Connects a user to a path.
+    pub(crate) async fn socket(&self, path: &str, user_id: &str) -> Result<Client> {
+        let user = User { id: user_id.to_owned(), ..User::default() };
         let token = jwt::sign(&Secret::new(JWT_SECRET), &user, Clock::System.now(), TOKEN_TTL_S)?;
-        Client::connect(&format!("ws://{}/ws/chat/{}/?token={token}", self.edge, conversation(pair)), &[]).await
+        Client::connect(&format!("ws://{}{path}?token={token}", self.edge), &[]).await
+    }
+
+    /// The way to its services.
+    pub(crate) fn peer(&self) -> Peer {
+        self.peer.clone()
     }
 
     pub(crate) fn usage(&self) -> Result<Vec<(&'static str, Usage)>> {

@@ -93,14 +93,9 @@ pub(crate) async fn steady(machine: &Machine, pairs: usize, rate: u32, seconds: 
     while let Some(done) = tasks.join_next().await {
         latencies.extend(done??);
     }
-    latencies.sort_unstable();
-    let percentile = |percent: usize| -> Result<f64> {
-        let at = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
-        Ok(rounded(latencies.get(at).context("a message")?.as_secs_f64() * 1000.0))
-    };
     Ok(json!({
         "scenario": "steady", "pairs": pairs, "rate": rate, "messages": latencies.len(),
-        "p50_ms": percentile(50)?, "p99_ms": percentile(99)?, "max_ms": percentile(100)?,
+        "latency_ms": percentiles(latencies.clone())?,
         "lost": 0, "doubled": 0, "disordered": 0,
         "cpu_us_per_delivery": cpu(&before, &machine.usage()?, 2 * latencies.len()),
     }))
@@ -149,6 +144,16 @@ async fn connect(machine: &Machine, pairs: usize) -> Result<Vec<(Client, Client)
     Ok(sides)
 }
 
+/// The middle, the slow end and the slowest, in milliseconds.
+pub(crate) fn percentiles(mut latencies: Vec<Duration>) -> Result<Value> {
+    latencies.sort_unstable();
+    let percentile = |percent: usize| -> Result<f64> {
+        let at = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
+        Ok(rounded(latencies.get(at).context("something measured")?.as_secs_f64() * 1000.0))
+    };
+    Ok(json!({ "p50": percentile(50)?, "p99": percentile(99)?, "max": percentile(100)? }))
+}
+
 fn marked(marker: u64) -> String {
     format!(r#"{{"content":"{marker} {PADDING}"}}"#)
 }
@@ -157,7 +162,7 @@ fn marker(frame: &Value) -> Option<u64> {
     frame["message"]["content"].as_str()?.split(' ').next()?.parse().ok()
 }
 
-fn cpu(before: &[(&'static str, Usage)], after: &[(&'static str, Usage)], deliveries: usize) -> Value {
+pub(crate) fn cpu(before: &[(&'static str, Usage)], after: &[(&'static str, Usage)], deliveries: usize) -> Value {
     let each = before.iter().zip(after).map(|((name, before), (_, after))| {
         let micros = (after.cpu_seconds - before.cpu_seconds) * 1e6 / deliveries as f64;
         ((*name).to_owned(), json!(rounded(micros)))
@@ -165,6 +170,6 @@ fn cpu(before: &[(&'static str, Usage)], after: &[(&'static str, Usage)], delive
     Value::Object(each.collect())
 }
 
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
