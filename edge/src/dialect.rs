@@ -134,7 +134,7 @@ pub(crate) fn of_uuid(kind: ConversationKind) -> Option<&'static dyn Dialect> {
 }
 
 /// `{"type": "error", "message": ...}`
-fn typed_error(message: &str) -> Utf8Bytes {
+pub(crate) fn typed_error(message: &str) -> Utf8Bytes {
     #[derive(Serialize)]
     struct Out<'a> {
         r#type: &'static str,
@@ -143,8 +143,11 @@ fn typed_error(message: &str) -> Utf8Bytes {
     json(&Out { r#type: "error", message })
 }
 
+/// What a binary frame is told by therapy and consultation.
+pub(crate) const BINARY: &str = r#"{"type":"error","message":"send text frames, not binary ones"}"#;
+
 /// `{"type": "error", "message": ..., "retry_after": ...}`, in seconds.
-fn limited_error(retry_after: u64) -> Utf8Bytes {
+pub(crate) fn limited_error(retry_after: u64) -> Utf8Bytes {
     #[derive(Serialize)]
     struct Out {
         r#type: &'static str,

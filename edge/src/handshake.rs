@@ -226,7 +226,8 @@ impl Edge {
         let found =
             self.identity.clone().batch_get_users(request).await.map_err(|status| failed(&status))?.into_inner();
         let exists = |id: &str, role: &str| found.users.iter().any(|user| user.id == id && has_role(user, role));
-        if exists(customer_id, "customer") && exists(therapist_id, "therapist") {
+        // Nobody is one's own therapist.
+        if customer_id != therapist_id && exists(customer_id, "customer") && exists(therapist_id, "therapist") {
             Ok(role)
         } else {
             Err(goodbye::FORBIDDEN)

@@ -31,7 +31,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) enum Delivery<W: Wire> {
     /// The service said something.
     Event(Arc<Told<W>>),
-    /// What the service said last waits in [`Inbox::newest`].
+    /// What the service said last waits in [`Inbox::newest`]; it may be newer than what comes after this.
     Newest,
     /// The action of this number was done.
     Answered(u64),
@@ -289,8 +289,11 @@ impl<W: Carried, C: Open<W>, F: FnMut(Whole<W>) + Send> Keeper<W, C, F> {
         loop {
             match stream.message().await {
                 Ok(Some(frame)) => {
-                    if let Some((sessions, event, answer)) = W::split_response(frame) {
-                        self.deliver(&sessions, event, answer);
+                    match W::split_response(frame) {
+                        (sessions, Some(event), answer) => self.deliver(&sessions, event, answer),
+                        // An event of a later version: whoever asked waits all the same.
+                        (_, None, Some(answer)) => self.answered(answer),
+                        (_, None, None) => {}
                     }
                     // Lets the sessions run between the frames of a busy stream, before their inboxes are full.
                     tokio::task::consume_budget().await;
@@ -300,7 +303,9 @@ impl<W: Carried, C: Open<W>, F: FnMut(Whole<W>) + Send> Keeper<W, C, F> {
             }
         }
     }
+}
 
+impl<W: Carried, C, F: FnMut(Whole<W>)> Keeper<W, C, F> {
     fn deliver(&mut self, sessions: &[u64], event: W::Event, answer: Option<Answer>) {
         if W::is_go_away(&event) {
             tracing::info!(service = W::NAME, "the service is leaving");
@@ -315,14 +320,23 @@ impl<W: Carried, C: Open<W>, F: FnMut(Whole<W>) + Send> Keeper<W, C, F> {
         let mut state = lock(&self.state);
         for session in sessions {
             let Some(place) = state.sessions.get(session) else { continue };
-            let answered = told.answer.filter(|answer| is_conflated && answer.session == *session);
-            // What the newest takes the place of may have been an answer.
-            let is_in_time = place.deliver(&told, is_conflated)
-                && answered.is_none_or(|answer| place.queue.try_send(Delivery::Answered(answer.request)).is_ok());
-            if !is_in_time {
+            if !place.deliver(&told, is_conflated) {
                 // Its inbox ends, and with it the session.
                 state.sessions.remove(session);
             }
+        }
+        drop(state);
+        // What the newest takes the place of may have been an answer.
+        if let Some(answer) = told.answer.filter(|_| is_conflated) {
+            self.answered(answer);
+        }
+    }
+
+    fn answered(&self, answer: Answer) {
+        let mut state = lock(&self.state);
+        let Some(place) = state.sessions.get(&answer.session) else { return };
+        if place.queue.try_send(Delivery::Answered(answer.request)).is_err() {
+            state.sessions.remove(&answer.session);
         }
     }
 }
@@ -356,22 +370,25 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_slow_reader_gets_the_newest_position_and_every_answer() {
         let (handle, mut inbox) = unlinked();
-        let at = |latitude: f64| {
-            let position = Some(Position { latitude, ..Position::default() });
-            let event = Event::Moved(Moved { pair: None, position });
-            let answer = (latitude == 7.0).then_some(Answer { session: 1, request: 7 });
-            Arc::new(Told { event, answer, encoded: [const { OnceLock::new() }; VIEWS] })
+        let mut keeper = Keeper {
+            client: (),
+            clock: Clock::System,
+            state: handle.state.clone(),
+            up: watch::channel(true).0,
+            whole: |_: Whole<wire::Location>| {},
         };
-        {
-            let state = lock(&handle.state);
-            let place = &state.sessions[&1];
-            for number in 0..10_000_u32 {
-                assert!(place.deliver(&at(f64::from(number)), true));
-            }
+        for number in 0..10_000_u32 {
+            let position = Some(Position { latitude: f64::from(number), ..Position::default() });
+            let event = Event::Moved(Moved { pair: None, position });
+            let answer = (number % 1_000 == 7).then_some(Answer { session: 1, request: u64::from(number) });
+            keeper.deliver(&[1, 2], event, answer);
         }
         assert!(matches!(inbox.try_recv(), Some(Delivery::Newest)));
         let newest = inbox.newest().expect("a position");
         assert!(matches!(&newest.event, Event::Moved(Moved { position: Some(at), .. }) if at.latitude == 9_999.0));
+        for answered in (7..10_000).step_by(1_000) {
+            assert!(matches!(inbox.try_recv(), Some(Delivery::Answered(request)) if request == answered));
+        }
         assert!(inbox.newest().is_none() && inbox.try_recv().is_none(), "no backlog");
     }
 }

@@ -164,6 +164,30 @@ impl<W: Wire> Asking<W> {
         request
     }
 
+    /// Keeps an action until there is a stream, as it deserves; gives it back when there is no room.
+    fn keep(&mut self, action: W::Action, care: impl Fn(&W::Action) -> Care) -> Result<(), W::Action> {
+        match care(&action) {
+            Care::Dropped => return Ok(()),
+            Care::Newest => self.pending.retain(|pending| care(&pending.action) != Care::Newest),
+            Care::Kept if self.is_full() => return Err(action),
+            Care::Kept => {}
+        }
+        self.last_request += 1;
+        self.pending.push_back(Pending { request: self.last_request, action });
+        Ok(())
+    }
+
+    /// There is no stream to ask on, or the session is not in: what was not answered is kept as it deserves.
+    fn unlink(&mut self, care: impl Fn(&W::Action) -> Care) {
+        self.is_linked = false;
+        for Pending { action, .. } in std::mem::take(&mut self.pending) {
+            // Joining again is the session's own affair; for the rest there was room before.
+            if !W::is_join(&action) {
+                let _ = self.keep(action, &care);
+            }
+        }
+    }
+
     fn answered(&mut self, request: u64) -> Option<Pending<W>> {
         let place = self.pending.iter().position(|pending| pending.request == request)?;
         self.pending.remove(place)
@@ -234,7 +258,6 @@ impl<S: Io, H: Handler> Session<S, H> {
                 },
                 own = self.handler.own() => self.do_own(own).await,
                 () = OptionFuture(self.rejoin.as_mut()) => {
-                    self.rejoin = None;
                     self.join_again();
                     Ok(())
                 },
@@ -301,15 +324,11 @@ impl<S: Io, H: Handler> Session<S, H> {
                 Ok(())
             }
             Delivery::Down => {
-                self.asking.is_linked = false;
-                // Joining again is the session's own affair.
-                self.asking
-                    .pending
-                    .retain(|pending| !H::Wire::is_join(&pending.action) && H::care(&pending.action) != Care::Dropped);
+                self.asking.unlink(H::care);
+                self.rejoin = None;
                 self.handler.down(&mut Out(&mut self.socket)).await
             }
             Delivery::Up => {
-                self.asking.is_linked = true;
                 self.join_again();
                 Ok(())
             }
@@ -319,24 +338,38 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn hear_event(&mut self, told: &Arc<Told<H::Wire>>) -> Result<(), End> {
         let answered = self.asking.handle.answered(told).and_then(|request| self.asking.answered(request));
+        if let Some(pending) = &answered
+            && H::Wire::is_not_joined(&told.event)
+        {
+            // It was asked behind a join that was refused: it waits for the next one.
+            // There was room for it before.
+            let _ = self.asking.keep(pending.action.clone(), H::care);
+            self.join_later();
+            return Ok(());
+        }
         match self.handler.hear(told, answered, &mut Out(&mut self.socket)).await? {
             Heard::Fine => {}
-            Heard::JoinLater => {
-                let pause = self.clock.jittered(JOIN_RETRY);
-                self.rejoin = Some(tokio::time::sleep(pause).boxed());
-            }
+            Heard::JoinLater => self.join_later(),
         }
         Ok(())
     }
 
+    fn join_later(&mut self) {
+        if self.rejoin.is_none() {
+            self.asking.unlink(H::care);
+            let pause = self.clock.jittered(JOIN_RETRY);
+            self.rejoin = Some(tokio::time::sleep(pause).boxed());
+        }
+    }
+
     /// Joins again, and asks again what was not answered.
     fn join_again(&mut self) {
+        self.rejoin = None;
+        self.asking.is_linked = true;
         let earlier = std::mem::take(&mut self.asking.pending);
         self.asking.ask(H::Wire::join(self.handler.join_again()));
         for pending in earlier {
-            if !H::Wire::is_join(&pending.action) {
-                self.asking.ask(H::again(pending.action));
-            }
+            self.asking.ask(H::again(pending.action));
         }
     }
 
@@ -371,17 +404,11 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     /// Asks the service; the reply if that cannot be done.
     fn act(&mut self, action: <H::Wire as Wire>::Action) -> Option<Utf8Bytes> {
-        if !self.asking.is_linked {
-            match H::care(&action) {
-                Care::Kept => {}
-                Care::Newest => self.asking.pending.retain(|pending| H::care(&pending.action) != Care::Newest),
-                Care::Dropped => return None,
-            }
+        if self.asking.is_linked {
+            self.asking.ask(action);
+        } else if let Err(refused) = self.asking.keep(action, H::care) {
+            return Some(self.handler.overloaded(&refused));
         }
-        if self.asking.is_full() {
-            return Some(self.handler.overloaded(&action));
-        }
-        self.asking.ask(action);
         None
     }
 

@@ -1,7 +1,7 @@
 //! The shape that all streams of sessions share: any number of sessions on one stream, each request of one session, each
 //! response to some of them.
 
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// The action of a session that a response answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,66 @@ impl Misuse {
     }
 }
 
+/// Why a service refused something, as that service defines it.
+pub trait Reason: Copy + std::fmt::Debug + PartialEq + Into<i32> + Send + Sync + 'static {
+    /// A field is wrong.
+    const INVALID_ARGUMENT: Self;
+    /// Too much waits already.
+    const OVERLOADED: Self;
+    /// The database did not answer.
+    const UNAVAILABLE: Self;
+
+    /// The gRPC code of a unary call that is refused so.
+    fn code(self) -> Code;
+    /// The name without its prefix, as `google.rpc.ErrorInfo` carries it.
+    fn name(self) -> &'static str;
+}
+
+macro_rules! reason {
+    ($package:ident { $($name:ident => $code:ident,)* }) => {
+        impl Reason for crate::$package::v1::RefusalReason {
+            const INVALID_ARGUMENT: Self = Self::InvalidArgument;
+            const OVERLOADED: Self = Self::Overloaded;
+            const UNAVAILABLE: Self = Self::Unavailable;
+
+            fn code(self) -> Code {
+                match self {
+                    Self::InvalidArgument => Code::InvalidArgument,
+                    Self::NotJoined => Code::FailedPrecondition,
+                    Self::AlreadyJoined => Code::AlreadyExists,
+                    Self::Overloaded => Code::ResourceExhausted,
+                    Self::Unavailable => Code::Unavailable,
+                    Self::Unspecified => Code::Internal,
+                    $(Self::$name => Code::$code,)*
+                }
+            }
+
+            fn name(self) -> &'static str {
+                self.as_str_name().trim_start_matches("REFUSAL_REASON_")
+            }
+        }
+    };
+}
+
+reason!(chat {
+    ConversationNotFound => NotFound,
+    MessageNotFound => NotFound,
+    NotAParticipant => PermissionDenied,
+    WrongRole => PermissionDenied,
+    EmptyContent => InvalidArgument,
+    ConversationClosed => FailedPrecondition,
+    OwnMessage => FailedPrecondition,
+    AlreadyExists => AlreadyExists,
+});
+reason!(location {
+    NotAParticipant => PermissionDenied,
+    NotTheTherapist => PermissionDenied,
+    NoPosition => NotFound,
+});
+reason!(notification {
+    NotificationNotFound => NotFound,
+});
+
 /// A stream of sessions, as one of the services defines it.
 pub trait Wire: Sized + Send + Sync + 'static {
     /// The service, as logs name it.
@@ -62,8 +122,8 @@ pub trait Wire: Sized + Send + Sync + 'static {
     fn split_request(request: Self::Request) -> (u64, u64, Option<Self::Action>);
     /// Something happened.
     fn response(sessions: Vec<u64>, event: Self::Event, answer: Option<Answer>) -> Self::Response;
-    /// The inverse; `None` for an event of a later version.
-    fn split_response(response: Self::Response) -> Option<(Vec<u64>, Self::Event, Option<Answer>)>;
+    /// The inverse: sessions, event (none when it is one of a later version), answer.
+    fn split_response(response: Self::Response) -> (Vec<u64>, Option<Self::Event>, Option<Answer>);
     /// The action that brings a session in.
     fn join(join: Self::Join) -> Self::Action;
     /// The action that takes it out.
@@ -72,8 +132,12 @@ pub trait Wire: Sized + Send + Sync + 'static {
     fn kind(action: Self::Action) -> Kind<Self>;
     /// Whether an action brings a session in.
     fn is_join(action: &Self::Action) -> bool;
+    /// A refusal.
+    fn refused(reason: i32, message: String) -> Self::Event;
     /// A refusal of something that cannot be looked at.
     fn misused(misuse: Misuse) -> Self::Event;
+    /// Whether an event refuses something because its session is not in.
+    fn is_not_joined(event: &Self::Event) -> bool;
     /// This instance is leaving.
     fn go_away() -> Self::Event;
     /// Whether an event says that.
@@ -131,9 +195,9 @@ macro_rules! wire {
                 Self::Response { sessions, event: Some(event), answer }
             }
 
-            fn split_response(response: Self::Response) -> Option<(Vec<u64>, Self::Event, Option<Answer>)> {
+            fn split_response(response: Self::Response) -> (Vec<u64>, Option<Self::Event>, Option<Answer>) {
                 let answer = response.answer.map(|answer| Answer { session: answer.session, request: answer.request });
-                Some((response.sessions, response.event?, answer))
+                (response.sessions, response.event, answer)
             }
 
             fn join(join: Self::Join) -> Self::Action {
@@ -166,11 +230,16 @@ macro_rules! wire {
                     Misuse::NotJoined => RefusalReason::NotJoined,
                     Misuse::Overloaded => RefusalReason::Overloaded,
                 };
-                let refused = crate::$package::v1::Refused {
-                    reason: reason.into(),
-                    message: misuse.message().to_owned(),
-                };
-                Self::Event::Refused(refused)
+                Self::refused(reason.into(), misuse.message().to_owned())
+            }
+
+            fn refused(reason: i32, message: String) -> Self::Event {
+                Self::Event::Refused(crate::$package::v1::Refused { reason, message })
+            }
+
+            fn is_not_joined(event: &Self::Event) -> bool {
+                use crate::$package::v1::RefusalReason;
+                matches!(event, Self::Event::Refused(refused) if refused.reason() == RefusalReason::NotJoined)
             }
 
             fn go_away() -> Self::Event {

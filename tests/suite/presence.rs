@@ -149,7 +149,7 @@ async fn contract_on_postgres() -> anyhow::Result<()> {
 /// A page that is loaded anew does not flicker; a socket that dies without a word goes after the grace.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_does_not_flicker_and_a_dead_socket_goes() -> anyhow::Result<()> {
-    let sandbox = Sandbox::start(Backend::Sqlite).await?;
+    let sandbox = Sandbox::start_with(Backend::Sqlite, |config| config.presence.grace_ms = 5_000).await?;
     sandbox.provision(PEOPLE).await?;
     let mut one = sandbox.connect(PATH, "1").await?;
     let mut two = sandbox.connect(PATH, "2").await?;
@@ -168,7 +168,10 @@ async fn a_reload_does_not_flicker_and_a_dead_socket_goes() -> anyhow::Result<()
 /// A user with sockets on two edges is online as long as one of them is; an instance that ends takes only its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_are_one_presence() -> anyhow::Result<()> {
-    let sandbox = Sandbox::start_with(Backend::Postgres, |config| config.presence.grace_ms = 100).await?;
+    let sandbox = Sandbox::start_with(Backend::Postgres, |config| {
+        (config.presence.grace_ms, config.presence.lease_s) = (100, 3);
+    })
+    .await?;
     sandbox.provision(PEOPLE).await?;
     let (address, lifecycle) = sandbox.another(&[Role::Presence]).await?;
     let mut second = PresenceServiceClient::new(sandbox.peer_at(address)?);

@@ -14,21 +14,13 @@ use switchboard_proto::{
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json, limited_error, typed_error};
+use super::{BINARY, Decoded, Dialect, Ends, JWT_ENDS, Viewer, frame, iso, json, limited_error, typed_error};
 use crate::rate::Limit;
 
 pub(super) struct Consultation;
 
 /// The close codes of the three sockets.
 pub(crate) const ENDS: Ends = JWT_ENDS;
-/// What a binary frame is told on each.
-pub(crate) const BINARY: &str = r#"{"type":"error","message":"send text frames, not binary ones"}"#;
-
-/// What a frame is told on each that was dropped, because there were too many.
-pub(crate) fn rate_limited(retry_after_s: u64) -> Utf8Bytes {
-    limited_error(retry_after_s)
-}
-
 impl Dialect for Consultation {
     fn ends(&self) -> Ends {
         ENDS
@@ -152,7 +144,7 @@ impl Dialect for Consultation {
     }
 
     fn rate_limited(&self, retry_after_s: u64) -> Utf8Bytes {
-        rate_limited(retry_after_s)
+        limited_error(retry_after_s)
     }
 
     fn limit(&self) -> Limit {

@@ -1,5 +1,6 @@
 //! A socket in a share: where a therapist is, for one customer.
 
+use switchboard_chassis::{Micros, clock};
 use switchboard_proto::{
     location::v1::{Join, Joined, Moved, RefusalReason, Refused, share_request::Action, share_response::Event},
     wire,
@@ -8,7 +9,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     dialect::{
-        Decoded, Ends,
+        self, Decoded, Ends,
         therapy::{self, location},
     },
     link::{Carried, Told},
@@ -29,14 +30,16 @@ pub(crate) struct LocationHandler {
     join: Join,
     /// Whether the viewer is the share's therapist.
     is_therapist: bool,
-    /// Where the therapist was when the viewer came.
-    last: Option<Utf8Bytes>,
+    /// Where the therapist was when the viewer came, until that is told.
+    last: Option<Moved>,
+    /// When the position was reported that was told last.
+    told_at: Micros,
 }
 
 impl LocationHandler {
     /// For somebody who entered a share.
     pub(crate) fn new(join: Join, joined: &Joined) -> Self {
-        Self { join, is_therapist: joined.role == "therapist", last: last(joined) }
+        Self { join, is_therapist: joined.role == "therapist", last: last(joined), told_at: Micros::MIN }
     }
 }
 
@@ -54,7 +57,7 @@ impl Handler for LocationHandler {
 
     async fn begin<S: Io>(&mut self, _: &mut Asking<wire::Location>, out: &mut Out<'_, S>) -> Result<(), End> {
         match self.last.take() {
-            Some(last) => out.feed(last).await,
+            Some(last) => self.catch_up(&last, out).await,
             None => Ok(()),
         }
     }
@@ -64,15 +67,15 @@ impl Handler for LocationHandler {
     }
 
     fn binary(&self) -> Utf8Bytes {
-        therapy::BINARY.into()
+        dialect::BINARY.into()
     }
 
     fn rate_limited(&self, retry_after_s: u64) -> Utf8Bytes {
-        therapy::rate_limited(retry_after_s)
+        dialect::limited_error(retry_after_s)
     }
 
     fn overloaded(&self, _: &Action) -> Utf8Bytes {
-        location::refused("temporarily unavailable, send it again")
+        dialect::typed_error("temporarily unavailable, send it again")
     }
 
     fn care(_: &Action) -> Care {
@@ -87,16 +90,17 @@ impl Handler for LocationHandler {
     ) -> Result<Heard, End> {
         match (&told.event, answered) {
             (Event::Moved(moved), _) => {
+                self.told_at = at(moved);
                 out.feed(told.encode(0, || location::encode(moved))).await?;
             }
             // It came back: what it missed is what is last.
             (Event::Joined(joined), _) => {
                 if let Some(last) = last(joined) {
-                    out.feed(last).await?;
+                    self.catch_up(&last, out).await?;
                 }
             }
             (Event::Refused(refused), Some(Pending { action: Action::Join(_), .. })) => return self.unseated(refused),
-            (Event::Refused(refused), Some(_)) => out.feed(location::refused(&refused.message)).await?,
+            (Event::Refused(refused), Some(_)) => out.feed(dialect::typed_error(&refused.message)).await?,
             (Event::Refused(_) | Event::GoAway(_), _) => {}
         }
         Ok(Heard::Fine)
@@ -112,6 +116,15 @@ impl Handler for LocationHandler {
 }
 
 impl LocationHandler {
+    /// Tells a position of before, unless a newer one was told: what is stored may lag behind what was live.
+    async fn catch_up<S: Io>(&mut self, last: &Moved, out: &mut Out<'_, S>) -> Result<(), End> {
+        if at(last) <= self.told_at {
+            return Ok(());
+        }
+        self.told_at = at(last);
+        out.feed(location::encode(last)).await
+    }
+
     fn unseated(&self, refused: &Refused) -> Result<Heard, End> {
         match refused.reason() {
             RefusalReason::NotAParticipant => Err(End::Goodbye(self.ends().forbidden)),
@@ -121,7 +134,11 @@ impl LocationHandler {
     }
 }
 
-fn last(joined: &Joined) -> Option<Utf8Bytes> {
-    let moved = Moved { pair: joined.pair.clone(), position: Some(joined.last?) };
-    Some(location::encode(&moved))
+fn last(joined: &Joined) -> Option<Moved> {
+    Some(Moved { pair: joined.pair.clone(), position: Some(joined.last?) })
+}
+
+fn at(moved: &Moved) -> Micros {
+    let at = moved.position.and_then(|position| position.at).unwrap_or_default();
+    clock::join(at.seconds, at.nanos)
 }

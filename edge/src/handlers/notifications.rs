@@ -15,7 +15,7 @@ use tonic::Status;
 use super::patiently;
 use crate::{
     dialect::{
-        Decoded, Ends,
+        self, Decoded, Ends,
         consultation::{self, notifications},
     },
     goodbye,
@@ -27,10 +27,6 @@ use crate::{
 /// Notifications that are fetched at a time.
 const PAGE_NOTIFICATIONS: i32 = 100;
 
-/// Which encodings of an event its sockets share.
-const NOTIFICATION: usize = 0;
-const COUNT: usize = 1;
-
 impl Carried for wire::Notification {}
 
 /// What came meanwhile, with the head at the time of asking.
@@ -41,10 +37,12 @@ pub(crate) struct NotificationsHandler {
     join: Join,
     service: NotificationServiceClient<Peer>,
     order: Order,
-    /// The newest state of the inbox that was told of.
-    revision: u64,
+    /// The newest state of the inbox.
+    inbox: Inbox,
     /// The count that the client was told last.
-    count: i64,
+    told_count: i64,
+    /// Something was told or has changed since, and the count is to follow.
+    is_count_due: bool,
     /// What it missed, while that is being fetched.
     page: Option<BoxFuture<'static, Page>>,
 }
@@ -56,21 +54,21 @@ impl NotificationsHandler {
             join,
             service,
             order: Order::live(inbox.last_seq),
-            revision: inbox.revision,
-            count: inbox.unread_count,
+            inbox,
+            told_count: inbox.unread_count,
+            is_count_due: false,
             page: None,
         }
     }
 
-    /// Takes a state of the inbox; whether it is news.
+    /// Takes a state of the inbox; whether it is newer than the one that is known.
     fn learn(&mut self, inbox: Inbox) -> bool {
         self.order.raise(inbox.last_seq);
-        let is_news = inbox.revision > self.revision;
-        if is_news {
-            self.revision = inbox.revision;
-            self.count = inbox.unread_count;
+        let is_newer = inbox.revision > self.inbox.revision;
+        if is_newer {
+            self.inbox = inbox;
         }
-        is_news
+        is_newer
     }
 
     async fn notified<S: Io>(
@@ -81,42 +79,31 @@ impl NotificationsHandler {
     ) -> Result<(), End> {
         let Some(notification) = notification else { return Ok(()) };
         let offer = self.order.offer(notification.seq);
-        let is_news = self.learn(inbox.unwrap_or_default());
-        match offer {
-            Offer::Next => {
-                out.feed(told.encode(NOTIFICATION, || notifications::notification(notification))).await?;
-                // A newer state may have been told before, by another instance.
-                let count = self.count;
-                let text = if is_news {
-                    told.encode(COUNT, || notifications::unread_count(count))
-                } else {
-                    notifications::unread_count(count)
-                };
-                out.feed(text).await?;
-            }
-            Offer::Behind | Offer::Gap => {}
+        self.learn(inbox.unwrap_or_default());
+        if offer == Offer::Next {
+            out.feed(told.encode(0, || notifications::notification(notification))).await?;
+            self.is_count_due = true;
         }
-        self.catch_up();
-        Ok(())
+        self.settle(out).await
     }
 
-    /// Another state of the inbox: told if the count is another, or else fetched first what it speaks of.
-    async fn changed<S: Io>(&mut self, inbox: Inbox, is_told: bool, out: &mut Out<'_, S>) -> Result<(), End> {
-        let before = self.count;
-        let is_news = self.learn(inbox);
+    /// Fetches what is missing; or else tells the count, if it is due or another than was told.
+    async fn settle<S: Io>(&mut self, out: &mut Out<'_, S>) -> Result<(), End> {
         if self.order.is_behind() {
             self.catch_up();
-            Ok(())
-        } else if is_news && (is_told || self.count != before) {
-            out.feed(notifications::unread_count(self.count)).await
-        } else {
-            Ok(())
+            return Ok(());
         }
+        let count = self.inbox.unread_count;
+        if !std::mem::take(&mut self.is_count_due) && count == self.told_count {
+            return Ok(());
+        }
+        self.told_count = count;
+        out.feed(notifications::unread_count(count)).await
     }
 
     /// Fetches what is missing, unless that is happening already.
     fn catch_up(&mut self) {
-        if self.page.is_some() || !self.order.is_behind() {
+        if self.page.is_some() {
             return;
         }
         let request = ListNotificationsRequest {
@@ -156,7 +143,7 @@ impl Handler for NotificationsHandler {
 
     async fn begin<S: Io>(&mut self, _: &mut Asking<wire::Notification>, out: &mut Out<'_, S>) -> Result<(), End> {
         out.feed(notifications::GREETING.into()).await?;
-        out.feed(notifications::unread_count(self.count)).await
+        out.feed(notifications::unread_count(self.told_count)).await
     }
 
     fn decode(&mut self, text: &str) -> Decoded<Action> {
@@ -164,15 +151,15 @@ impl Handler for NotificationsHandler {
     }
 
     fn binary(&self) -> Utf8Bytes {
-        consultation::BINARY.into()
+        dialect::BINARY.into()
     }
 
     fn rate_limited(&self, retry_after_s: u64) -> Utf8Bytes {
-        consultation::rate_limited(retry_after_s)
+        dialect::limited_error(retry_after_s)
     }
 
     fn overloaded(&self, _: &Action) -> Utf8Bytes {
-        notifications::refused("temporarily unavailable, send it again")
+        dialect::typed_error("temporarily unavailable, send it again")
     }
 
     fn care(_: &Action) -> Care {
@@ -187,14 +174,19 @@ impl Handler for NotificationsHandler {
     ) -> Result<Heard, End> {
         match (&told.event, answered) {
             (Event::Notified(notified), _) => self.notified(told, notified, out).await?,
+            // Somebody read something: that is told even if as many came meanwhile.
             (Event::InboxChanged(changed), _) => {
-                self.changed(changed.inbox.unwrap_or_default(), true, out).await?;
+                self.is_count_due |= self.learn(changed.inbox.unwrap_or_default());
+                self.settle(out).await?;
             }
-            (Event::Joined(joined), _) => self.changed(joined.inbox.unwrap_or_default(), false, out).await?,
+            (Event::Joined(joined), _) => {
+                self.learn(joined.inbox.unwrap_or_default());
+                self.settle(out).await?;
+            }
             (Event::Refused(refused), Some(Pending { action: Action::Join(_), .. })) => {
                 return Ok(Self::not_again(refused));
             }
-            (Event::Refused(refused), Some(_)) => out.feed(notifications::refused(&refused.message)).await?,
+            (Event::Refused(refused), Some(_)) => out.feed(dialect::typed_error(&refused.message)).await?,
             (Event::Refused(_) | Event::Accepted(_) | Event::GoAway(_), _) => {}
         }
         Ok(Heard::Fine)
@@ -212,15 +204,11 @@ impl Handler for NotificationsHandler {
             End::Goodbye(goodbye::INTERNAL)
         })?;
         self.order.fetched(page.notifications.last().map(|last| last.seq), head);
-        let is_news = self.learn(page.inbox.unwrap_or_default());
+        self.learn(page.inbox.unwrap_or_default());
         for notification in &page.notifications {
             out.feed(notifications::notification(notification)).await?;
+            self.is_count_due = true;
         }
-        if self.order.is_behind() {
-            self.catch_up();
-        } else if is_news || !page.notifications.is_empty() {
-            out.feed(notifications::unread_count(self.count)).await?;
-        }
-        Ok(())
+        self.settle(out).await
     }
 }

@@ -200,7 +200,7 @@ pub struct NotifyRequest {
     /// What kind of thing happened, for programs; at most 64 characters, `general` when empty.
     #[prost(string, tag = "4")]
     pub notification_type: ::prost::alloc::string::String,
-    /// More, for programs; at most 16 KiB as JSON. Its numbers are doubles: whole ones are exact up to 2^53.
+    /// More, for programs; at most 16 KiB as JSON, and 16 levels of it. Its numbers are doubles: whole ones are exact up to 2^53.
     #[prost(message, optional, tag = "5")]
     pub data: ::core::option::Option<::prost_types::Struct>,
     /// The caller's own id for it; at most 128 characters. A repeat for the same user is answered with the first
@@ -374,9 +374,9 @@ pub mod notification_service_client {
     use tonic::codegen::http::Uri;
     /// Each user's notifications, and how many of them are unread.
     ///
-    /// Guarantees: a notification is told to anyone only after it is stored with the configured durability; every session of
-    /// a user is told the same notifications in the order of `seq`. A user need not be known to anybody: what is notified
-    /// before a first login waits in the inbox.
+    /// Guarantees: a notification is told to anyone only after it is stored with the configured durability. A session that
+    /// goes by `seq`, and lists what is missing, is told every notification of its user once and in the same order. A user
+    /// need not be known to anybody: what is notified before a first login waits in the inbox.
     ///
     /// A refusal of a unary call is a status with google.rpc.ErrorInfo (domain "switchboard"), whose reason is a name of
     /// RefusalReason without its prefix, and google.rpc.BadRequest where a field is wrong.
@@ -639,7 +639,8 @@ pub mod notification_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Removes a user's inbox with all that is in it.
+        /// Removes all that is in a user's inbox. The id and the numbers of the inbox stay, so that open sessions are not
+        /// confused by what comes later.
         pub async fn erase_user(
             &mut self,
             request: impl tonic::IntoRequest<super::EraseUserRequest>,
@@ -734,7 +735,8 @@ pub mod notification_service_server {
             tonic::Response<super::MarkReadResponse>,
             tonic::Status,
         >;
-        /// Removes a user's inbox with all that is in it.
+        /// Removes all that is in a user's inbox. The id and the numbers of the inbox stay, so that open sessions are not
+        /// confused by what comes later.
         async fn erase_user(
             &self,
             request: tonic::Request<super::EraseUserRequest>,
@@ -745,9 +747,9 @@ pub mod notification_service_server {
     }
     /// Each user's notifications, and how many of them are unread.
     ///
-    /// Guarantees: a notification is told to anyone only after it is stored with the configured durability; every session of
-    /// a user is told the same notifications in the order of `seq`. A user need not be known to anybody: what is notified
-    /// before a first login waits in the inbox.
+    /// Guarantees: a notification is told to anyone only after it is stored with the configured durability. A session that
+    /// goes by `seq`, and lists what is missing, is told every notification of its user once and in the same order. A user
+    /// need not be known to anybody: what is notified before a first login waits in the inbox.
     ///
     /// A refusal of a unary call is a status with google.rpc.ErrorInfo (domain "switchboard"), whose reason is a name of
     /// RefusalReason without its prefix, and google.rpc.BadRequest where a field is wrong.

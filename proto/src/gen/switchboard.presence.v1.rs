@@ -148,7 +148,8 @@ pub struct Presence {
     /// Whether now.
     #[prost(bool, tag = "2")]
     pub is_online: bool,
-    /// When last, if that is known: now for who is online, else when the last session left.
+    /// When last, if that is known: now for who is online, else when the last session left. Another instance may know it
+    /// a second later.
     #[prost(message, optional, tag = "3")]
     pub last_seen_at: ::core::option::Option<::prost_types::Timestamp>,
 }
@@ -428,7 +429,8 @@ pub mod presence_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Forgets when a user was last online. Open sessions stay.
+        /// Forgets when a user was last online. Open sessions stay; what another instance noted within the last second may be
+        /// written after it.
         pub async fn erase_user(
             &mut self,
             request: impl tonic::IntoRequest<super::EraseUserRequest>,
@@ -502,7 +504,8 @@ pub mod presence_service_server {
             tonic::Response<super::ListOnlineResponse>,
             tonic::Status,
         >;
-        /// Forgets when a user was last online. Open sessions stay.
+        /// Forgets when a user was last online. Open sessions stay; what another instance noted within the last second may be
+        /// written after it.
         async fn erase_user(
             &self,
             request: tonic::Request<super::EraseUserRequest>,

@@ -49,6 +49,22 @@ impl Kind {
     }
 }
 
+impl From<Code> for Kind {
+    fn from(code: Code) -> Self {
+        let kinds = [
+            Self::Invalid,
+            Self::Unauthenticated,
+            Self::Forbidden,
+            Self::NotFound,
+            Self::Exists,
+            Self::Precondition,
+            Self::Overloaded,
+            Self::Unavailable,
+        ];
+        kinds.into_iter().find(|kind| kind.code() == code).unwrap_or(Self::Internal)
+    }
+}
+
 /// A wrong field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

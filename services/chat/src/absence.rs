@@ -89,17 +89,25 @@ impl From<NotifyKind> for Kind {
     }
 }
 
+/// Somebody was in a conversation at a time, and missed nothing up to then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    pub(crate) conversation_id: Uuid,
+    pub(crate) user_id: String,
+    pub(crate) at: Micros,
+}
+
 /// Those who come into a conversation. Cheap to clone.
-pub(crate) type Arrivals = GroupCommit<(Uuid, String)>;
+pub(crate) type Arrivals = GroupCommit<Arrival>;
 
 /// Notes arrivals, many at once.
 pub(crate) fn arrivals(store: Arc<Store>, lifecycle: &Lifecycle) -> Arrivals {
-    start_group_commit("chat arrivals", lifecycle, move |people: Vec<(Uuid, String)>| {
+    start_group_commit("chat arrivals", lifecycle, move |arrivals: Vec<Arrival>| {
         let store = store.clone();
         async move {
-            if store.came(&people).await.is_err() {
+            if store.came(&arrivals).await.is_err() {
                 // The database said why in the log. At worst somebody is notified of what has been seen.
-                tracing::warn!(people = people.len(), "arrivals were not noted");
+                tracing::warn!(arrivals = arrivals.len(), "arrivals were not noted");
             }
         }
     })
@@ -154,13 +162,13 @@ impl Absences {
         delay: Duration,
     ) -> Result<(), tonic::Status> {
         loop {
-            let untold = self.store.untold(self.clock.now() - micros(delay), BATCH_MAX).await?;
+            let now = self.clock.now();
+            let untold = self.store.untold(now - micros(delay), BATCH_MAX).await?;
             let is_full = untold.len() == usize::try_from(BATCH_MAX).unwrap_or(usize::MAX);
             let (there, away): (Vec<Absence>, Vec<Absence>) =
                 untold.into_iter().partition(|absence| self.hub.is_there(absence.conversation_id, &absence.user_id));
-            let there: Vec<(Uuid, String)> =
-                there.into_iter().map(|absence| (absence.conversation_id, absence.user_id)).collect();
-            self.store.came(&there).await?;
+            let arrival = |Absence { conversation_id, user_id, .. }| Arrival { conversation_id, user_id, at: now };
+            self.store.came(&there.into_iter().map(arrival).collect::<Vec<_>>()).await?;
             if !away.is_empty() {
                 let request = BatchNotifyRequest { notifications: away.iter().map(notification).collect() };
                 notifications.clone().batch_notify(request).await?;

@@ -22,7 +22,7 @@ use crate::{
     converse::Rooms,
     convert,
     hub::Admitted,
-    model::{Conversation, Kind, MessageName, Refusal, Role},
+    model::{self, Conversation, Kind, MessageName, Refusal, Role},
     rules,
     store::{ConversationKey, MessagesFrom, Summary, Whose},
     writer::{self, Sender},
@@ -41,9 +41,9 @@ pub struct Chat {
 
 impl Chat {
     async fn conversation(&self, id: &str) -> Result<Conversation, Status> {
-        let id = Uuid::try_parse(id).map_err(|_| Refusal::no_conversation())?;
+        let id = Uuid::try_parse(id).map_err(|_| model::no_conversation())?;
         let found = self.rooms.store.conversation(id).await?;
-        Ok(found.ok_or_else(Refusal::no_conversation)?)
+        Ok(found.ok_or_else(model::no_conversation)?)
     }
 
     /// The user as one of the conversation's people.
@@ -86,7 +86,7 @@ impl ChatService for Chat {
             Some(get_conversation_request::Conversation::ConversationId(id)) => self.conversation(&id).await?,
             Some(get_conversation_request::Conversation::ConversationNumber(named)) => {
                 let found = self.rooms.store.conversation_by_number(named.kind(), named.number).await?;
-                found.ok_or_else(Refusal::no_conversation)?
+                found.ok_or_else(model::no_conversation)?
             }
             None => return Err(Refusal::invalid("conversation", "is required").into()),
         };
@@ -138,8 +138,8 @@ impl ChatService for Chat {
         let seq = match (request.from_seq, request.from_message.as_str()) {
             (seq, "") => seq,
             (0, name) => {
-                let name = MessageName::parse(name).ok_or_else(Refusal::no_message)?;
-                self.rooms.store.seq_of(conversation.id, name).await?.ok_or_else(Refusal::no_message)?
+                let name = MessageName::parse(name).ok_or_else(model::no_message)?;
+                self.rooms.store.seq_of(conversation.id, name).await?.ok_or_else(model::no_message)?
             }
             _ => return Err(Error::invalid("from_message", "give it or from_seq, not both").into()),
         };
@@ -201,9 +201,9 @@ impl ChatService for Chat {
         &self,
         request: Request<CloseConversationRequest>,
     ) -> Result<Response<CloseConversationResponse>, Status> {
-        let id = Uuid::try_parse(&request.into_inner().conversation_id).map_err(|_| Refusal::no_conversation())?;
+        let id = Uuid::try_parse(&request.into_inner().conversation_id).map_err(|_| model::no_conversation())?;
         let closed = self.rooms.store.close(id, self.rooms.clock.now()).await?;
-        let closed = closed.ok_or_else(Refusal::no_conversation)?;
+        let closed = closed.ok_or_else(model::no_conversation)?;
         self.rooms.hub.closed(id);
         Ok(Response::new(CloseConversationResponse { conversation: Some(convert::conversation(&closed)) }))
     }
@@ -230,7 +230,8 @@ impl ChatService for Chat {
         }
         let (messages, seats) = self.rooms.store.erase(&user_id).await?;
         self.rooms.hub.unseat(&user_id);
-        tracing::info!(user_id, messages, seats, "a user was erased");
+        // Not who: a device is a user here, and its id is a credential.
+        tracing::info!(messages, seats, "a user was erased");
         Ok(Response::new(EraseUserResponse {
             messages_erased: i64::try_from(messages).unwrap_or(i64::MAX),
             seats_erased: i64::try_from(seats).unwrap_or(i64::MAX),

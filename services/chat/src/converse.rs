@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     Asker, Link, convert,
     hub::{Admitted, Entrant, Hub},
-    model::{Draft, Kind, Reading, Refusal},
+    model::{self, Draft, Kind, Reading, Refusal},
     rules::{self, RECEIPT_MESSAGES_MAX},
     store::{Marked, Store},
     writer::{self, Sender, Writer},
@@ -49,7 +49,7 @@ impl switchboard_sessions::Rooms for Rooms {
         match self.enter(&asker, join).await {
             Ok(admitted) => Some(admitted),
             Err(refusal) => {
-                refuse(&asker, refusal);
+                asker.refuse(refusal);
                 None
             }
         }
@@ -59,7 +59,7 @@ impl switchboard_sessions::Rooms for Rooms {
         match action {
             Action::Send(send) => {
                 if let Err((refusal, asker)) = self.send(asker, admitted, send) {
-                    refuse(&asker, refusal);
+                    asker.refuse(refusal);
                 }
                 None
             }
@@ -74,14 +74,14 @@ impl switchboard_sessions::Rooms for Rooms {
                 None
             }
             Action::Receipt(_) if pending >= PENDING_MAX => {
-                refuse(&asker, Refusal::overloaded());
+                asker.refuse(Refusal::overloaded());
                 None
             }
             Action::Receipt(receipt) => {
                 let (rooms, admitted) = (self.clone(), admitted.clone());
                 let read = async move {
                     if let Err(refusal) = rooms.read_all(&admitted, receipt, &asker).await {
-                        refuse(&asker, refusal);
+                        asker.refuse(refusal);
                     }
                 };
                 Some(read.boxed())
@@ -99,11 +99,11 @@ impl Rooms {
     async fn enter(&self, asker: &Asker, join: Join) -> Result<Admitted, Refusal> {
         let id = match join.conversation {
             Some(join::Conversation::ConversationId(id)) => {
-                Uuid::try_parse(&id).map_err(|_| Refusal::no_conversation())?
+                Uuid::try_parse(&id).map_err(|_| model::no_conversation())?
             }
             Some(join::Conversation::ConversationNumber(named)) => {
                 let found = self.store.conversation_by_number(named.kind(), named.number).await?;
-                found.ok_or_else(Refusal::no_conversation)?.id
+                found.ok_or_else(model::no_conversation)?.id
             }
             None => return Err(Refusal::invalid("conversation", "is required")),
         };
@@ -187,8 +187,4 @@ impl Rooms {
         });
         Ok(Read { event, next })
     }
-}
-
-fn refuse(asker: &Asker, refusal: Refusal) {
-    asker.tell(Event::Refused(convert::refused(refusal)));
 }

@@ -3,7 +3,7 @@
 use switchboard_chassis::clock::timestamp;
 use switchboard_proto::chat::v1 as wire;
 
-use crate::model::{Conversation, Message, Named, Refusal};
+use crate::model::{Conversation, Message, Named};
 
 pub(crate) fn conversation(conversation: &Conversation) -> wire::Conversation {
     wire::Conversation {
@@ -44,8 +44,4 @@ pub(crate) fn message(message: Message) -> wire::Message {
 
 pub(crate) fn named(named: &Named) -> wire::MessageRef {
     wire::MessageRef { id: named.id.to_string(), number: named.number }
-}
-
-pub(crate) fn refused(refusal: Refusal) -> wire::Refused {
-    wire::Refused { reason: refusal.reason.into(), message: refusal.message }
 }

@@ -24,9 +24,9 @@ use uuid::Uuid;
 
 use crate::{
     Asker, ChatConfig, Link,
-    absence::Arrivals,
+    absence::{Arrival, Arrivals},
     convert, doorbell,
-    model::{Conversation, Kind, Openness, Refusal, Role},
+    model::{self, Conversation, Kind, Openness, Refusal, Role},
     rules,
     store::{MessagesFrom, Store},
 };
@@ -138,7 +138,7 @@ impl Hub {
         let mut rooms = self.shard(id);
         let Some(Room::Loading { head, loaded }) = rooms.remove(&id) else { return Ok(()) };
         loaded.notify_waiters();
-        let conversation = found?.ok_or_else(Refusal::no_conversation)?;
+        let conversation = found?.ok_or_else(model::no_conversation)?;
         let head = head.max(conversation.last_seq);
         let room = OpenRoom {
             conversation: Arc::new(conversation),
@@ -155,7 +155,7 @@ impl Hub {
     fn admit(&self, room: &mut OpenRoom, asker: &Asker, entrant: Entrant) -> Result<Admitted, Refusal> {
         let Entrant { user_id, role, kinds, again } = entrant;
         if !kinds.is_empty() && !kinds.contains(&room.conversation.kind) {
-            return Err(Refusal::no_conversation());
+            return Err(model::no_conversation());
         }
         let role = rules::enter(&room.conversation, &user_id, &role)?;
         let conversation = WireConversation { last_seq: room.told, ..convert::conversation(&room.conversation) };
@@ -178,7 +178,8 @@ impl Hub {
     pub(crate) fn arrived(&self, conversation: &Conversation, user_id: &str) {
         if self.config.notifies(conversation.kind) {
             // When too many come at once, one may be notified of what was seen.
-            let _ = self.arrivals.push((conversation.id, user_id.to_owned()));
+            let (conversation_id, user_id, at) = (conversation.id, user_id.to_owned(), self.clock.now());
+            let _ = self.arrivals.push(Arrival { conversation_id, user_id, at });
         }
     }
 
@@ -193,7 +194,9 @@ impl Hub {
             _ => None,
         };
         let is_away = |user_id: &str| room.is_none_or(|room| !room.has(user_id));
-        let others = conversation.seats.iter().map(|seat| &seat.user_id).filter(|user_id| *user_id != sender_id);
+        // A seat may have been erased since the writer came in.
+        let seats = room.map_or(&conversation.seats, |room| &room.conversation.seats);
+        let others = seats.iter().map(|seat| &seat.user_id).filter(|user_id| *user_id != sender_id);
         others.filter(|user_id| is_away(user_id)).cloned().collect()
     }
 

@@ -1,6 +1,6 @@
 //! The words of this service.
 
-use switchboard_chassis::{Error, Kind as ErrorKind, Micros};
+use switchboard_chassis::Micros;
 use switchboard_proto::chat::v1::RefusalReason;
 use uuid::Uuid;
 
@@ -194,67 +194,12 @@ pub(crate) struct Reading {
 }
 
 /// Why something was not done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) reason: RefusalReason,
-    pub(crate) message: String,
+pub(crate) type Refusal = switchboard_sessions::Refusal<RefusalReason>;
+
+pub(crate) fn no_conversation() -> Refusal {
+    Refusal::new(RefusalReason::ConversationNotFound, "there is no such conversation")
 }
 
-impl Refusal {
-    pub(crate) fn new(reason: RefusalReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
-
-    pub(crate) fn invalid(field: &str, description: &str) -> Self {
-        Self::new(RefusalReason::InvalidArgument, format!("{field}: {description}"))
-    }
-
-    pub(crate) fn no_conversation() -> Self {
-        Self::new(RefusalReason::ConversationNotFound, "there is no such conversation")
-    }
-
-    pub(crate) fn no_message() -> Self {
-        Self::new(RefusalReason::MessageNotFound, "there is no such message in this conversation")
-    }
-
-    pub(crate) fn overloaded() -> Self {
-        Self::new(RefusalReason::Overloaded, "too much waits already; nothing was stored, try again later")
-    }
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::new(RefusalReason::Unavailable, error.message)
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        use RefusalReason as R;
-        let kind = match refusal.reason {
-            R::ConversationNotFound | R::MessageNotFound => ErrorKind::NotFound,
-            R::NotAParticipant | R::WrongRole => ErrorKind::Forbidden,
-            R::EmptyContent | R::InvalidArgument => {
-                let (field, description) = refusal.message.split_once(": ").unwrap_or(("", &refusal.message));
-                return Self { reason: reason_name(refusal.reason), ..Self::invalid(field, description) };
-            }
-            R::ConversationClosed | R::OwnMessage | R::NotJoined => ErrorKind::Precondition,
-            R::AlreadyJoined | R::AlreadyExists => ErrorKind::Exists,
-            R::Overloaded => ErrorKind::Overloaded,
-            R::Unavailable => ErrorKind::Unavailable,
-            R::Unspecified => ErrorKind::Internal,
-        };
-        Self::new(kind, reason_name(refusal.reason), refusal.message)
-    }
-}
-
-impl From<Refusal> for tonic::Status {
-    fn from(refusal: Refusal) -> Self {
-        Error::from(refusal).into()
-    }
-}
-
-/// The proto's name without its prefix, as ErrorInfo carries it.
-fn reason_name(reason: RefusalReason) -> &'static str {
-    reason.as_str_name().trim_start_matches("REFUSAL_REASON_")
+pub(crate) fn no_message() -> Refusal {
+    Refusal::new(RefusalReason::MessageNotFound, "there is no such message in this conversation")
 }

@@ -6,7 +6,7 @@ use switchboard_chassis::Micros;
 use switchboard_proto::chat::v1::RefusalReason;
 use uuid::Uuid;
 
-use crate::model::{Draft, Message, Openness, Refusal, Status};
+use crate::model::{self, Draft, Message, Openness, Refusal, Status};
 
 /// What became of one draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(crate) fn place(
             (Some(_), _) => {
                 Appended::Refused(Refusal::new(RefusalReason::AlreadyExists, "another message has this id"))
             }
-            (None, None) => Appended::Refused(Refusal::no_conversation()),
+            (None, None) => Appended::Refused(model::no_conversation()),
             (None, Some((_, status, _))) if *status != i32::from(Openness::Open) => {
                 Appended::Refused(Refusal::new(RefusalReason::ConversationClosed, "the conversation is closed"))
             }

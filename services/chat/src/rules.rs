@@ -4,7 +4,7 @@ use switchboard_proto::chat::v1::{OpenConversationRequest, Participant, Receipt,
 use uuid::Uuid;
 
 use crate::model::{
-    Body, Conversation, Kind, MessageName, MessageType, Opening, Reading, Refusal, Role, Seat, Status, Which,
+    self, Body, Conversation, Kind, MessageName, MessageType, Opening, Reading, Refusal, Role, Seat, Status, Which,
 };
 
 /// The most bytes of a message's text. A frame of a client is at most 64 KiB; services may not exceed it either.
@@ -212,7 +212,7 @@ pub(crate) fn reading(receipt: Receipt) -> Result<Reading, Refusal> {
         status @ (Status::Delivered | Status::Read) => status,
         _ => return Err(Refusal::invalid("status", "must be DELIVERED or READ")),
     };
-    let name = |name: &str| MessageName::parse(name).ok_or_else(Refusal::no_message);
+    let name = |name: &str| MessageName::parse(name).ok_or_else(model::no_message);
     let which = match (receipt.all, receipt.up_to.as_str(), receipt.message_ids) {
         (true, "", ids) if ids.is_empty() => Which::All,
         (false, up_to, ids) if ids.is_empty() && !up_to.is_empty() => Which::UpTo(name(up_to)?),

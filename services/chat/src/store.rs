@@ -17,7 +17,7 @@ pub(crate) use absences::Absence;
 pub(crate) use lists::{ConversationKey, MessagesFrom, Summary, Whose};
 
 use crate::{
-    model::{Conversation, Kind, MessageName, Named, Opening, Openness, Reading, Refusal, Role, Seat, Which},
+    model::{self, Conversation, Kind, MessageName, Named, Opening, Openness, Reading, Refusal, Role, Seat, Which},
     rules::{self, RECEIPT_MESSAGES_MAX},
 };
 use rows::{CONVERSATION_COLUMNS, ConversationRow, NamedRow, SeatRow};
@@ -221,7 +221,7 @@ impl Store {
         let found = self.find(conversation_id, names).await?;
         let is_strict = reading.strict || matches!(reading.which, Which::UpTo(_));
         if is_strict && names.iter().any(|name| !found.iter().any(|row| row.is(name))) {
-            return Ok(Err(Refusal::no_message()));
+            return Ok(Err(model::no_message()));
         }
         if reading.strict && found.iter().any(|row| row.sender_id == reader || row.sender_role == role.as_str()) {
             return Ok(Err(Refusal::new(RefusalReason::OwnMessage, "one's own message has no receipt by oneself")));

@@ -113,7 +113,7 @@ fn tell(hub: &Arc<Hub>, appended: Appended, sender: Sender) {
 
 pub(crate) fn refuse(sender: Sender, refusal: Refusal) {
     match sender {
-        Sender::Session(asker) => asker.tell(Event::Refused(convert::refused(refusal))),
+        Sender::Session(asker) => asker.refuse(refusal),
         Sender::Call(call) => {
             let _ = call.send(Err(refusal));
         }

@@ -60,11 +60,11 @@ impl LocationService for Locations {
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
         let user_id = request.into_inner().user_id;
-        rules::user_id("user_id", &user_id)?;
+        switchboard_sessions::check_user_id("user_id", &user_id)?;
         let _turn = self.rooms.store.turn().await;
         self.rooms.hub.forget(&user_id);
         let erased = self.rooms.store.erase(&user_id).await?;
-        tracing::info!(user_id, positions = erased, "a user was erased");
+        tracing::info!(positions = erased, "a user was erased");
         Ok(Response::new(EraseUserResponse { positions_erased: i64::try_from(erased).unwrap_or(i64::MAX) }))
     }
 }

@@ -16,7 +16,10 @@ use switchboard_proto::{
 };
 use switchboard_sessions::{Asker, Audience, Link};
 
-use crate::model::{Pair, Position, Role};
+use crate::{
+    model::{Pair, Position, Role},
+    store::Store,
+};
 
 const SUBJECT: &str = "location.events";
 const SHARDS: usize = 64;
@@ -72,7 +75,8 @@ impl Hub {
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shares> {
-        let shard = usize::try_from(self.hasher.hash_one(key) % 64).unwrap_or_default();
+        let shards = u64::try_from(SHARDS).unwrap_or(u64::MAX);
+        let shard = usize::try_from(self.hasher.hash_one(key) % shards).unwrap_or_default();
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,6 +132,7 @@ impl Hub {
         self.forget_here(user_id);
     }
 
+    /// Forgets them here. Whoever calls it has the store's turn: what is on its way to the database is forgotten, too.
     fn forget_here(&self, user_id: &str) {
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, share| {
@@ -139,14 +144,15 @@ impl Hub {
         }
     }
 
-    /// Takes what is to be stored, in the order of the pairs, and forgets what is too old.
+    /// What is to be stored, in the order of the pairs. What is too old is forgotten.
     pub(crate) fn unstored(&self) -> Vec<(Pair, Position)> {
         let horizon = self.horizon();
         let mut unstored = Vec::new();
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, share| {
                 share.last = share.last.filter(|last| last.at >= horizon);
-                if let (Some(last), true) = (share.last, std::mem::take(&mut share.is_unstored)) {
+                share.is_unstored &= share.last.is_some();
+                if let Some(last) = share.last.filter(|_| share.is_unstored) {
                     unstored.push((key.clone(), last));
                 }
                 !share.is_over()
@@ -156,21 +162,21 @@ impl Hub {
         unstored.into_iter().map(|(key, position)| (key.into(), position)).collect()
     }
 
-    /// These could not be stored: they are to be stored later, unless there is a newer one.
-    pub(crate) fn still_unstored(&self, positions: &[(Pair, Position)]) {
+    /// These were stored. Until then they are remembered, also where nobody is any more.
+    pub(crate) fn stored(&self, positions: &[(Pair, Position)]) {
         for (pair, position) in positions {
             let key = Key::from(pair);
             let mut shares = self.shard(&key);
-            let share = shares.entry(key).or_default();
-            (share.last, share.is_unstored) = (share.last.max_by_time(Some(*position)), true);
+            let Some(share) = shares.get_mut(&key) else { continue };
+            // A newer one may have come meanwhile.
+            share.is_unstored &= share.last != Some(*position);
+            if share.is_over() {
+                shares.remove(&key);
+            }
         }
     }
 
-    fn overheard(&self, ring: Ring) {
-        if !ring.erased_user_id.is_empty() {
-            self.forget_here(&ring.erased_user_id);
-        }
-        let Some(moved) = ring.moved else { return };
+    fn overheard(&self, moved: Moved) {
         let (Some(pair), Some(position)) = (&moved.pair, &moved.position) else { return };
         let key = Key::from(pair);
         let mut shares = self.shard(&key);
@@ -221,7 +227,7 @@ impl From<Key> for Pair {
 }
 
 /// Hears the other instances from now on. What is missed is of the past: the next position comes soon.
-pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Result<()> {
+pub(crate) async fn listen(hub: Arc<Hub>, store: Arc<Store>, lifecycle: &Lifecycle) -> std::io::Result<()> {
     let mut subscription = hub.bus.subscribe(SUBJECT).await?;
     let stopping = lifecycle.clone();
     lifecycle.spawn_essential("location doorbell", async move {
@@ -230,11 +236,21 @@ pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Res
                 heard = subscription.next() => heard.ok_or("the bus is gone")?,
                 () = stopping.stopped() => return Ok::<_, &'static str>(()),
             };
-            if let Heard::Payload(payload) = heard {
-                match Ring::decode(payload) {
-                    Ok(ring) => hub.overheard(ring),
-                    Err(error) => tracing::warn!(%error, "a ring that cannot be read"),
+            let Heard::Payload(payload) = heard else { continue };
+            match Ring::decode(payload) {
+                Ok(Ring { moved, erased_user_id }) => {
+                    if !erased_user_id.is_empty() {
+                        let _turn = store.turn().await;
+                        hub.forget_here(&erased_user_id);
+                        // What this instance stored since the other one erased. The database says why in the log, if
+                        // it fails; then it expires.
+                        let _ = store.erase(&erased_user_id).await;
+                    }
+                    if let Some(moved) = moved {
+                        hub.overheard(moved);
+                    }
                 }
+                Err(error) => tracing::warn!(%error, "a ring that cannot be read"),
             }
         }
     });

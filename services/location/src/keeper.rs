@@ -31,22 +31,22 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, interval: Duration, lifecy
     });
 }
 
-struct Keeper {
-    store: Arc<Store>,
-    hub: Arc<Hub>,
+pub(crate) struct Keeper {
+    pub(crate) store: Arc<Store>,
+    pub(crate) hub: Arc<Hub>,
 }
 
 impl Keeper {
-    async fn store(&self) {
+    pub(crate) async fn store(&self) {
         let _turn = self.store.turn().await;
         let positions = self.hub.unstored();
-        // The database said why in the log.
-        if !positions.is_empty() && self.store.put(&positions).await.is_err() {
-            self.hub.still_unstored(&positions);
+        // The database says why in the log, if it fails; then they are stored the next time.
+        if self.store.put(&positions).await.is_ok() {
+            self.hub.stored(&positions);
         }
     }
 
-    async fn expire(&self) {
+    pub(crate) async fn expire(&self) {
         match self.store.expire(self.hub.horizon()).await {
             Ok(expired) if expired > 0 => tracing::debug!(expired, "positions were too old"),
             // The database said why in the log; the next look comes soon.

@@ -11,6 +11,8 @@ mod model;
 mod rooms;
 mod rules;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -74,7 +76,7 @@ pub async fn service(
 ) -> std::io::Result<LocationServiceServer<Locations>> {
     let store = Arc::new(store::Store::new(db));
     let hub = Arc::new(hub::Hub::new(bus, clock, config.expire_after()));
-    hub::listen(hub.clone(), lifecycle).await?;
+    hub::listen(hub.clone(), store.clone(), lifecycle).await?;
     keeper::start(store.clone(), hub.clone(), config.store_interval(), lifecycle);
     let rooms = rooms::Rooms { hub, store };
     Ok(LocationServiceServer::new(Locations { rooms, lifecycle: lifecycle.clone() }))

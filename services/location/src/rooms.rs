@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use switchboard_proto::{
-    location::v1::{Join, Position as WirePosition, share_request::Action, share_response::Event},
+    location::v1::{Join, Position as WirePosition, share_request::Action},
     wire::Location,
 };
 use switchboard_sessions::{Asker, Link};
@@ -32,7 +32,7 @@ pub(crate) struct Admitted {
 impl Rooms {
     async fn enter(&self, asker: &Asker<Location>, join: Join) -> Result<Admitted, Refusal> {
         let pair = rules::pair(join.pair)?;
-        rules::user_id("user_id", &join.user_id)?;
+        switchboard_sessions::check_user_id("user_id", &join.user_id)?;
         let role = rules::enter(&pair, &join.user_id, &join.role)?;
         let stored = self.store.last(&pair, self.hub.horizon()).await?;
         self.hub.join(asker, &pair, role, stored);
@@ -55,7 +55,7 @@ impl switchboard_sessions::Rooms for Rooms {
     type Admitted = Admitted;
 
     async fn join(&self, asker: Asker<Location>, join: Join) -> Option<Admitted> {
-        self.enter(&asker, join).await.map_err(|refusal| asker.tell(Event::Refused(refusal.into()))).ok()
+        self.enter(&asker, join).await.map_err(|refusal| asker.refuse(refusal)).ok()
     }
 
     fn act(
@@ -68,7 +68,7 @@ impl switchboard_sessions::Rooms for Rooms {
         if let Action::Report(reported) = action
             && let Err(refusal) = self.report(&asker, admitted, reported)
         {
-            asker.tell(Event::Refused(refusal.into()));
+            asker.refuse(refusal);
         }
         None
     }

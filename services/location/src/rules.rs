@@ -2,31 +2,19 @@
 
 use switchboard_chassis::Micros;
 use switchboard_proto::location::v1 as wire;
+use switchboard_sessions::check_user_id;
 
 use crate::model::{Pair, Position, Refusal, RefusalReason, Role};
-
-const ID_CHARS_MAX: usize = 255;
 
 /// The pair of a share.
 pub(crate) fn pair(pair: Option<Pair>) -> Result<Pair, Refusal> {
     let pair = pair.ok_or_else(|| Refusal::invalid("pair", "is required"))?;
-    user_id("pair.customer_id", &pair.customer_id)?;
-    user_id("pair.therapist_id", &pair.therapist_id)?;
+    check_user_id("pair.customer_id", &pair.customer_id)?;
+    check_user_id("pair.therapist_id", &pair.therapist_id)?;
     if pair.customer_id == pair.therapist_id {
         return Err(Refusal::invalid("pair", "the customer and the therapist are the same"));
     }
     Ok(pair)
-}
-
-/// An id of a user.
-pub(crate) fn user_id(field: &str, id: &str) -> Result<(), Refusal> {
-    if id.is_empty() {
-        Err(Refusal::invalid(field, "is required"))
-    } else if id.chars().count() > ID_CHARS_MAX || id.contains('\0') {
-        Err(Refusal::invalid(field, "at most 255 characters, none of them NUL"))
-    } else {
-        Ok(())
-    }
 }
 
 /// What a user is in a share.

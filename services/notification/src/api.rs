@@ -6,11 +6,12 @@ use switchboard_proto::notification::v1::{
     ListNotificationsRequest, ListNotificationsResponse, MarkReadRequest, MarkReadResponse, NotifyRequest,
     NotifyResponse, SubscribeRequest, notification_service_server::NotificationService,
 };
+use switchboard_sessions::check_user_id;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     convert,
-    model::{Refusal, Wire},
+    model::{self, Refusal, Wire},
     rooms::Inboxes,
     rules,
     writer::Writer,
@@ -56,7 +57,7 @@ impl NotificationService for Notifications {
         request: Request<ListNotificationsRequest>,
     ) -> Result<Response<ListNotificationsResponse>, Status> {
         let request = request.into_inner();
-        rules::check_user_id(&request.user_id)?;
+        check_user_id("user_id", &request.user_id)?;
         let page = rules::page(&request)?;
         // The inbox before the page: all that it counts is in the pages. The other way round, what came between would
         // be in neither.
@@ -72,25 +73,25 @@ impl NotificationService for Notifications {
 
     async fn get_inbox(&self, request: Request<GetInboxRequest>) -> Result<Response<GetInboxResponse>, Status> {
         let user_id = request.into_inner().user_id;
-        rules::check_user_id(&user_id)?;
+        check_user_id("user_id", &user_id)?;
         let inbox = self.inboxes.store.inbox(&user_id).await?;
         Ok(Response::new(GetInboxResponse { inbox: Some(inbox.into()) }))
     }
 
     async fn mark_read(&self, request: Request<MarkReadRequest>) -> Result<Response<MarkReadResponse>, Status> {
         let MarkReadRequest { user_id, read } = request.into_inner();
-        rules::check_user_id(&user_id)?;
+        check_user_id("user_id", &user_id)?;
         let which = rules::which(&read.ok_or_else(|| Refusal::invalid("read", "is required"))?)?;
         let inboxes = self.inboxes.clone();
         let marked = finish(async move { inboxes.mark_read(&user_id, &which, None).await }).await?;
-        let marked = marked.ok_or_else(Refusal::no_notification)?;
+        let marked = marked.ok_or_else(model::no_notification)?;
         let changed = i64::try_from(marked.changed).unwrap_or(i64::MAX);
         Ok(Response::new(MarkReadResponse { changed, inbox: Some(marked.inbox.into()) }))
     }
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
         let user_id = request.into_inner().user_id;
-        rules::check_user_id(&user_id)?;
+        check_user_id("user_id", &user_id)?;
         let inboxes = self.inboxes.clone();
         let erased = finish(async move {
             let (erased, inbox) = inboxes.store.erase(&user_id).await?;
@@ -98,7 +99,7 @@ impl NotificationService for Notifications {
                 0 => inboxes.hub.found(&user_id, inbox),
                 _ => inboxes.hub.changed(&user_id, inbox, None),
             }
-            tracing::info!(user_id, notifications = erased, "a user was erased");
+            tracing::info!(notifications = erased, "a user was erased");
             Ok(erased)
         });
         let notifications_erased = i64::try_from(erased.await?).unwrap_or(i64::MAX);

@@ -7,7 +7,7 @@ use switchboard_proto::{
     notification::v1::{self as wire, subscribe_response::Event},
 };
 
-use crate::model::{Inbox, Notification, Refusal};
+use crate::model::{Inbox, Notification};
 
 pub(crate) fn notification(notification: Notification) -> wire::Notification {
     let Notification { id, user_id, seq, content, is_read, created_at, request_id } = notification;
@@ -52,10 +52,6 @@ pub(crate) fn inbox_changed(inbox: Inbox) -> Event {
 
 pub(crate) fn joined(inbox: Inbox) -> Event {
     Event::Joined(wire::Joined { inbox: Some(inbox.into()) })
-}
-
-pub(crate) fn refused(refusal: Refusal) -> Event {
-    Event::Refused(wire::Refused { reason: refusal.reason.into(), message: refusal.message })
 }
 
 #[cfg(test)]

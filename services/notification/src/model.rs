@@ -1,6 +1,6 @@
 //! The words of this service.
 
-use switchboard_chassis::{Error, Kind, Micros};
+use switchboard_chassis::Micros;
 use switchboard_proto::notification::v1::RefusalReason;
 use uuid::Uuid;
 
@@ -84,80 +84,8 @@ pub(crate) struct Marked {
 }
 
 /// Why something was not done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) reason: RefusalReason,
-    pub(crate) message: String,
-}
+pub(crate) type Refusal = switchboard_sessions::Refusal<RefusalReason>;
 
-impl Refusal {
-    pub(crate) fn new(reason: RefusalReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
-
-    pub(crate) fn invalid(field: &str, description: &str) -> Self {
-        Self::new(RefusalReason::InvalidArgument, format!("{field}: {description}"))
-    }
-
-    pub(crate) fn no_notification() -> Self {
-        Self::new(RefusalReason::NotificationNotFound, "the user has no such notification")
-    }
-
-    pub(crate) fn overloaded() -> Self {
-        Self::new(RefusalReason::Overloaded, "too much waits already; nothing was stored, try again later")
-    }
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        let reason = match error.kind {
-            Kind::Invalid => RefusalReason::InvalidArgument,
-            _ => RefusalReason::Unavailable,
-        };
-        Self::new(reason, error.message)
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        use RefusalReason as R;
-        let kind = match refusal.reason {
-            R::InvalidArgument => {
-                let (field, description) = refusal.message.split_once(": ").unwrap_or(("", &refusal.message));
-                return Self { reason: reason_name(refusal.reason), ..Self::invalid(field, description) };
-            }
-            R::NotificationNotFound => Kind::NotFound,
-            R::NotJoined => Kind::Precondition,
-            R::AlreadyJoined => Kind::Exists,
-            R::Overloaded => Kind::Overloaded,
-            R::Unavailable => Kind::Unavailable,
-            R::Unspecified => Kind::Internal,
-        };
-        Self::new(kind, reason_name(refusal.reason), refusal.message)
-    }
-}
-
-impl From<Refusal> for tonic::Status {
-    fn from(refusal: Refusal) -> Self {
-        Error::from(refusal).into()
-    }
-}
-
-/// The proto's name without its prefix, as ErrorInfo carries it.
-fn reason_name(reason: RefusalReason) -> &'static str {
-    reason.as_str_name().trim_start_matches("REFUSAL_REASON_")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_is_an_error_with_its_name() {
-        let error = Error::from(Refusal::no_notification());
-        assert_eq!((error.kind, error.reason), (Kind::NotFound, "NOTIFICATION_NOT_FOUND"));
-        let error = Error::from(Refusal::invalid("title", "too long"));
-        assert_eq!((error.kind, error.reason), (Kind::Invalid, "INVALID_ARGUMENT"));
-        assert_eq!(error.violations[0].field, "title");
-    }
+pub(crate) fn no_notification() -> Refusal {
+    Refusal::new(RefusalReason::NotificationNotFound, "the user has no such notification")
 }

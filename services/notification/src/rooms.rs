@@ -5,12 +5,11 @@ use std::sync::Arc;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use switchboard_chassis::db::Result;
 use switchboard_proto::notification::v1::{Accepted, Join, Read, subscribe_request::Action, subscribe_response::Event};
-use switchboard_sessions::{PENDING_MAX, Rooms};
+use switchboard_sessions::{PENDING_MAX, Rooms, check_user_id};
 
 use crate::{
-    convert,
     hub::Hub,
-    model::{Asker, Link, Marked, Refusal, Which, Wire},
+    model::{self, Asker, Link, Marked, Refusal, Which, Wire},
     rules,
     store::Store,
 };
@@ -41,7 +40,7 @@ impl Inboxes {
     }
 
     async fn enter(&self, asker: &Asker, user_id: &str) -> Result<(), Refusal> {
-        rules::check_user_id(user_id)?;
+        check_user_id("user_id", user_id)?;
         Ok(self.hub.join(asker, user_id).await?)
     }
 
@@ -49,7 +48,7 @@ impl Inboxes {
     async fn read(&self, asker: &Asker, user_id: &str, read: &Read) -> Result<(), Refusal> {
         let which = rules::which(read)?;
         let marked = self.mark_read(user_id, &which, Some(asker)).await?;
-        if marked.ok_or_else(Refusal::no_notification)?.changed == 0 {
+        if marked.ok_or_else(model::no_notification)?.changed == 0 {
             asker.tell(Event::Accepted(Accepted {}));
         }
         Ok(())
@@ -65,7 +64,7 @@ impl Rooms for Inboxes {
         match self.enter(&asker, &join.user_id).await {
             Ok(()) => Some(join.user_id),
             Err(refusal) => {
-                refuse(&asker, refusal);
+                asker.refuse(refusal);
                 None
             }
         }
@@ -74,14 +73,14 @@ impl Rooms for Inboxes {
     fn act(&self, asker: Asker, user_id: &String, action: Action, pending: usize) -> Option<BoxFuture<'static, ()>> {
         match action {
             Action::Read(_) if pending >= PENDING_MAX => {
-                refuse(&asker, Refusal::overloaded());
+                asker.refuse(Refusal::overloaded());
                 None
             }
             Action::Read(read) => {
                 let (inboxes, user_id) = (self.clone(), user_id.clone());
                 let reading = async move {
                     if let Err(refusal) = inboxes.read(&asker, &user_id, &read).await {
-                        refuse(&asker, refusal);
+                        asker.refuse(refusal);
                     }
                 };
                 Some(reading.boxed())
@@ -93,8 +92,4 @@ impl Rooms for Inboxes {
     fn leave(&self, link: &Link, session: u64, user_id: &String) {
         self.hub.leave(link, session, user_id);
     }
-}
-
-fn refuse(asker: &Asker, refusal: Refusal) {
-    asker.tell(convert::refused(refusal));
 }

@@ -6,18 +6,19 @@ use switchboard_proto::{
     json,
     notification::v1::{ListNotificationsRequest, NotifyRequest, Read},
 };
+use switchboard_sessions::check_user_id;
 use uuid::Uuid;
 
-use crate::model::{Content, Draft, Page, Refusal, Which};
+use crate::model::{self, Content, Draft, Page, Refusal, Which};
 
 /// Notifications of one call.
 pub(crate) const BATCH_NOTIFICATIONS_MAX: usize = 500;
 const READ_IDS_MAX: usize = 500;
-const USER_ID_CHARS: RangeInclusive<usize> = 1..=255;
 const TITLE_CHARS: RangeInclusive<usize> = 1..=255;
 const MESSAGE_CHARS: RangeInclusive<usize> = 0..=4096;
 const TYPE_CHARS: RangeInclusive<usize> = 0..=64;
 const REQUEST_ID_CHARS: RangeInclusive<usize> = 0..=128;
+const DATA_LEVELS_MAX: usize = 16;
 const DATA_BYTES_MAX: usize = 16 << 10;
 const TYPE_DEFAULT: &str = "general";
 const PAGE_DEFAULT: u32 = 50;
@@ -26,7 +27,7 @@ const PAGE_MAX: u32 = 200;
 /// Reads a notification that shall be stored.
 pub(crate) fn draft(request: NotifyRequest, id: Uuid) -> Result<Draft, Refusal> {
     let NotifyRequest { user_id, title, message, notification_type, data, request_id } = request;
-    check_user_id(&user_id)?;
+    check_user_id("user_id", &user_id)?;
     check_text("title", &title, TITLE_CHARS)?;
     if title.trim().is_empty() {
         return Err(Refusal::invalid("title", "must say something"));
@@ -35,7 +36,12 @@ pub(crate) fn draft(request: NotifyRequest, id: Uuid) -> Result<Draft, Refusal> 
     check_text("notification_type", &notification_type, TYPE_CHARS)?;
     check_text("request_id", &request_id, REQUEST_ID_CHARS)?;
     // A NUL inside is escaped in JSON, so it does no harm.
-    let data = data.map(|data| serde_json::Value::Object(json::from_struct(data)).to_string()).unwrap_or_default();
+    let data = data.map(|data| serde_json::Value::Object(json::from_struct(data)));
+    // Protobuf's decoders stop at 100 levels, of which a struct takes three for one of JSON.
+    if data.as_ref().is_some_and(|data| depth(data) > DATA_LEVELS_MAX) {
+        return Err(Refusal::invalid("data", "at most 16 levels"));
+    }
+    let data = data.map(|data| data.to_string()).unwrap_or_default();
     if data.len() > DATA_BYTES_MAX {
         return Err(Refusal::invalid("data", "at most 16 KiB as JSON"));
     }
@@ -46,6 +52,16 @@ pub(crate) fn draft(request: NotifyRequest, id: Uuid) -> Result<Draft, Refusal> 
         content: Content { title, message, notification_type, data },
         request_id: Some(request_id).filter(|request_id| !request_id.is_empty()),
     })
+}
+
+/// How many levels of objects and lists a value has.
+fn depth(value: &serde_json::Value) -> usize {
+    let below = match value {
+        serde_json::Value::Array(values) => values.iter().map(depth).max(),
+        serde_json::Value::Object(fields) => fields.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + below.unwrap_or(0)
 }
 
 /// Reads several.
@@ -66,7 +82,7 @@ pub(crate) fn which(read: &Read) -> Result<Which, Refusal> {
         (true, []) => Ok(Which::All),
         (false, ids) if (1..=READ_IDS_MAX).contains(&ids.len()) => {
             let ids: Result<Vec<Uuid>, _> = ids.iter().map(|id| Uuid::try_parse(id)).collect();
-            let mut ids = ids.map_err(|_| Refusal::no_notification())?;
+            let mut ids = ids.map_err(|_| model::no_notification())?;
             ids.sort_unstable();
             ids.dedup();
             Ok(Which::These(ids))
@@ -84,11 +100,6 @@ pub(crate) fn page(request: &ListNotificationsRequest) -> Result<Page, Refusal> 
     };
     let ListNotificationsRequest { from_seq, newest_first, unread_only, .. } = *request;
     Ok(Page { from_seq, newest_first, unread_only, size })
-}
-
-/// A user's id, known to anybody or not.
-pub(crate) fn check_user_id(user_id: &str) -> Result<(), Refusal> {
-    check_text("user_id", user_id, USER_ID_CHARS)
 }
 
 fn check_text(field: &str, text: &str, chars: RangeInclusive<usize>) -> Result<(), Refusal> {

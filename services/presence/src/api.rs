@@ -10,15 +10,10 @@ use switchboard_proto::{
     },
     wire,
 };
-use switchboard_sessions::Stream;
+use switchboard_sessions::{Stream, check_user_id};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{
-    hub::Hub,
-    last_seen::LastSeen,
-    listeners::online_user,
-    track::{Track, check_user_id},
-};
+use crate::{hub::Hub, last_seen::LastSeen, listeners::online_user, track::Track};
 
 /// The most users that one call asks for.
 const USERS_MAX: usize = 500;
@@ -92,7 +87,7 @@ impl PresenceService for Presence {
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
         let user_id = request.into_inner().user_id;
         check_user_id("user_id", &user_id)?;
-        let erased = self.last_seen.erase(&user_id).await?;
+        let erased = self.hub.forget(&user_id).await?;
         Ok(Response::new(EraseUserResponse { erased }))
     }
 }

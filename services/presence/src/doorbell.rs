@@ -23,7 +23,7 @@ pub(crate) struct Ring {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) instance: Vec<u8>,
     /// What it says.
-    #[prost(oneof = "Said", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "Said", tags = "2, 3, 4")]
     pub(crate) said: Option<Said>,
 }
 
@@ -38,9 +38,6 @@ pub(crate) enum Said {
     /// A part of those whom I have.
     #[prost(message, tag = "4")]
     Snapshot(Snapshot),
-    /// I end.
-    #[prost(message, tag = "5")]
-    Bye(Bye),
 }
 
 /// Without changes it is a sign of life.
@@ -63,8 +60,8 @@ pub(crate) struct Ask {
     pub(crate) instance: Vec<u8>,
 }
 
-/// Those whom an instance has, after the changes of number `seq` or a little later. What came later is told once more
-/// by the next changes, which say who is online and not who became so.
+/// Those whom an instance has after the changes of number `seq`; their names may be newer. What came later is told by the
+/// next changes.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Snapshot {
     #[prost(uint64, tag = "1")]
@@ -78,9 +75,6 @@ pub(crate) struct Snapshot {
     #[prost(message, repeated, tag = "4")]
     pub(crate) users: Vec<Person>,
 }
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Bye {}
 
 /// Somebody who is online.
 #[derive(Clone, PartialEq, prost::Message)]

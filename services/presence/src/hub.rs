@@ -7,14 +7,14 @@ use std::{
 };
 
 use switchboard_bus::Bus;
-use switchboard_chassis::{Clock, Lifecycle};
+use switchboard_chassis::{Clock, Error, Lifecycle};
 use switchboard_proto::wire::Presence as Wire;
 use switchboard_sessions::Link;
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use crate::{
-    doorbell::{self, Bye, Delta, Ring, Said},
+    doorbell::{self, Delta, Ring, Said},
     last_seen::LastSeen,
     roster::{Now, UserId},
     state::{State, Terms},
@@ -79,6 +79,13 @@ impl Hub {
             is_told = tell_part(&mut self.state(), link);
         }
         user_id
+    }
+
+    /// A user shall be forgotten; true when there was something to forget.
+    pub(crate) async fn forget(&self, user_id: &str) -> Result<bool, Error> {
+        // Who is in the grace would be noted when it is over.
+        self.change(|state| state.roster.forget(user_id));
+        self.last_seen.erase(user_id).await
     }
 
     /// A session ends.
@@ -154,9 +161,9 @@ impl Hub {
         }
     }
 
-    /// The process ends: who is still here was online until now.
+    /// The process ends: who is still here was online until now. The others are not told: those who come back over
+    /// another instance, within a lease, shall not blink.
     fn end(&self) {
-        doorbell::ring(&self.bus, self.instance, || Said::Bye(Bye {}));
         let seen = self.state().roster.own_seen(self.now());
         self.last_seen.note(seen);
         self.last_seen.end();

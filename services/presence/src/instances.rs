@@ -33,8 +33,6 @@ struct Other {
     /// The number of the last changes that were heard; none while something is missing.
     seq: Option<u64>,
     heard_at: Instant,
-    /// It said goodbye: its users have until then to come back elsewhere.
-    leaves_at: Option<Instant>,
     asked_at: Option<Instant>,
     parts: Option<Parts>,
 }
@@ -109,12 +107,6 @@ impl Instances {
             Said::Ask(ask) => {
                 (ask.instance.is_empty() || ask.instance == self.id.as_bytes()).then_some(Reply::Snapshot)
             }
-            Said::Bye(_) => {
-                if let Some(other) = self.others.get_mut(&sender) {
-                    other.leaves_at = Some(now + self.terms.grace);
-                }
-                None
-            }
             Said::Delta(delta) => {
                 let other = self.other(sender, now);
                 if other.is_next(&delta) {
@@ -157,12 +149,8 @@ impl Instances {
         for (instance, other) in gone {
             let users = roster.drop_elsewhere(instance, now.timer);
             let (users_count, instances) = (users.len(), self.others.len());
-            if other.leaves_at.is_some() {
-                tracing::info!(%instance, users = users_count, instances, "an instance has left");
-                continue;
-            }
             tracing::warn!(%instance, users = users_count, instances, "an instance is not heard of any more");
-            // It cannot note it itself any more. One does it for all: the eldest that is left.
+            // It may not have noted it itself. One does it for all: the eldest that is left.
             if self.others.keys().all(|other| self.id < *other) {
                 let silent = now.timer.saturating_duration_since(other.heard_at);
                 let at = now.clock.saturating_sub(i64::try_from(silent.as_micros()).unwrap_or(i64::MAX));
@@ -177,7 +165,7 @@ impl Instances {
         let known = self.others.len();
         let other = self.others.entry(id).or_insert_with(|| {
             tracing::info!(instance = %id, instances = known + 1, "an instance is there");
-            Other { seq: Some(0), heard_at: now, leaves_at: None, asked_at: None, parts: None }
+            Other { seq: Some(0), heard_at: now, asked_at: None, parts: None }
         });
         other.heard_at = now;
         other
@@ -186,7 +174,7 @@ impl Instances {
 
 impl Other {
     fn lapses_at(&self, lease: Duration) -> Instant {
-        self.leaves_at.unwrap_or(self.heard_at + lease)
+        self.heard_at + lease
     }
 
     fn is_next(&self, delta: &Delta) -> bool {

@@ -15,8 +15,8 @@ use crate::{roster::UserId, store::Store};
 
 /// What comes within it is written together.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// Users in one statement.
-const STATEMENT_USERS_MAX: usize = 500;
+/// Users in one statement: two values each, of which SQLite takes 32,766. At the end there is not much time.
+const STATEMENT_USERS_MAX: usize = 5_000;
 
 /// What is known of one instance's users, and what the database knows.
 pub(crate) struct LastSeen {
@@ -157,15 +157,15 @@ mod tests {
     async fn the_latest_time_of_each_user_is_written() {
         let dir = tempfile::tempdir().expect("a directory");
         let last_seen = LastSeen::new(Store::new(open(&dir).await));
-        last_seen.note(seen(0..1200, 5));
+        last_seen.note(seen(0..6_000, 5));
         last_seen.note(seen(0..1, 4));
         assert_eq!(last_seen.get(&["user 0"]).await.expect("an answer")["user 0"], 5);
         last_seen.write().await;
         assert!(last_seen.pending().is_empty());
         last_seen.note(seen(1..2, 3).chain(seen(2..3, 7)));
         last_seen.write().await;
-        let known = last_seen.get(&["user 0", "user 1", "user 2", "user 1199", "nobody"]).await.expect("an answer");
-        let expected = [("user 0", 5), ("user 1", 5), ("user 2", 7), ("user 1199", 5)];
+        let known = last_seen.get(&["user 0", "user 1", "user 2", "user 5999", "nobody"]).await.expect("an answer");
+        let expected = [("user 0", 5), ("user 1", 5), ("user 2", 7), ("user 5999", 5)];
         assert_eq!(known, expected.map(|(user_id, at)| (user_id.to_owned(), at)).into());
     }
 

@@ -39,6 +39,8 @@ struct Own {
     stay: Stay,
     /// Whether the other instances heard of the user, under whatever name.
     is_published: bool,
+    /// The user was erased in the grace: it is not noted when that was over.
+    is_forgotten: bool,
 }
 
 enum Stay {
@@ -100,6 +102,7 @@ impl Roster {
                     Stay::Open(sessions) => Stay::Open(sessions + 1),
                     Stay::Left(_) => Stay::Open(1),
                 };
+                own.is_forgotten = false;
                 if is_shown && &*own.name.text == name {
                     return (user_id, false);
                 }
@@ -107,7 +110,7 @@ impl Roster {
                 false
             }
             None => {
-                let own = Own { name: renamed(), stay: Stay::Open(1), is_published: false };
+                let own = Own { name: renamed(), stay: Stay::Open(1), is_published: false, is_forgotten: false };
                 self.own.insert(user_id.clone(), own);
                 true
             }
@@ -130,16 +133,27 @@ impl Roster {
         };
     }
 
+    /// Who is in the grace now is not noted when it is over.
+    pub(crate) fn forget(&mut self, user_id: &str) {
+        if let Some(own) = self.own.get_mut(user_id) {
+            own.is_forgotten = matches!(own.stay, Stay::Left(_));
+        }
+    }
+
     /// Lets those go whose grace is over, and says when their last sessions left.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<(UserId, Micros)> {
         let mut gone = Vec::new();
         while let Some((over_at, user_id)) = self.leavers.pop_front_if(|(over_at, _)| *over_at <= now.timer) {
-            let Some(Own { stay: Stay::Left(left), is_published, .. }) = self.own.get(&user_id) else { continue };
+            let Some(Own { stay: Stay::Left(left), is_published, is_forgotten, .. }) = self.own.get(&user_id) else {
+                continue;
+            };
             // Who came back and left again has a later place, too.
             if left.timer + self.grace > over_at {
                 continue;
             }
-            gone.push((user_id.clone(), left.clock));
+            if !is_forgotten {
+                gone.push((user_id.clone(), left.clock));
+            }
             if *is_published {
                 self.unpublished.insert(user_id.clone());
             } else {
@@ -252,9 +266,10 @@ impl Roster {
         part(self.told.range::<str, _>(beyond(after)), size)
     }
 
-    /// The same of those whom this instance has.
+    /// The same of those whom this instance has, as far as the other instances were told.
     pub(crate) fn own_part(&self, after: Option<&str>, size: usize) -> (Vec<(&UserId, &Name)>, bool) {
-        let (own, is_last) = part(self.own.range::<str, _>(beyond(after)), size);
+        let published = self.own.range::<str, _>(beyond(after)).filter(|(_, own)| own.is_published);
+        let (own, is_last) = part(published, size);
         (own.into_iter().map(|(user_id, own)| (user_id, &own.name)).collect(), is_last)
     }
 
@@ -264,7 +279,8 @@ impl Roster {
             Stay::Open(_) => now.clock,
             Stay::Left(left) => left.clock,
         };
-        self.own.iter().map(|(user_id, own)| (user_id.clone(), seen(own))).collect()
+        let known = self.own.iter().filter(|(_, own)| !own.is_forgotten);
+        known.map(|(user_id, own)| (user_id.clone(), seen(own))).collect()
     }
 
     fn touch(&mut self, user_id: UserId, now: Instant) {

@@ -29,7 +29,7 @@ impl Store {
             query.push(
                 " ON CONFLICT (user_id) DO UPDATE SET at = excluded.at WHERE excluded.at > last_seen.at",
             );
-            query.build().execute(pool).await?;
+            query.build().persistent(false).execute(pool).await?;
         });
         Ok(())
     }
@@ -46,7 +46,7 @@ impl Store {
                 list.push_bind(*user_id);
             }
             query.push(")");
-            query.build_query_as().fetch_all(pool).await?
+            query.build_query_as().persistent(false).fetch_all(pool).await?
         }))
     }
 

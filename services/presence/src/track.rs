@@ -8,11 +8,10 @@ use switchboard_proto::{
     presence::v1::{Join, Joined, RefusalReason, Refused, track_request::Action, track_response::Event},
     wire::{Misuse, Presence as Wire, Wire as _},
 };
-use switchboard_sessions::{Asker, Link, Rooms};
+use switchboard_sessions::{Asker, Link, Rooms, check_user_id};
 
 use crate::{hub::Hub, roster::UserId};
 
-const USER_ID_CHARS_MAX: usize = 255;
 const USER_NAME_CHARS_MAX: usize = 255;
 
 #[derive(Clone)]
@@ -51,20 +50,6 @@ fn check(join: &Join) -> Result<(), Error> {
     check_user_id("user_id", &join.user_id)?;
     if join.user_name.chars().nth(USER_NAME_CHARS_MAX).is_some() {
         return Err(Error::invalid("user_name", format!("at most {USER_NAME_CHARS_MAX} characters")));
-    }
-    Ok(())
-}
-
-/// Whether something can be the id of a user.
-pub(crate) fn check_user_id(field: &str, user_id: &str) -> Result<(), Error> {
-    if user_id.is_empty() {
-        return Err(Error::invalid(field, "is required"));
-    }
-    if user_id.chars().nth(USER_ID_CHARS_MAX).is_some() {
-        return Err(Error::invalid(field, format!("at most {USER_ID_CHARS_MAX} characters")));
-    }
-    if user_id.contains('\0') {
-        return Err(Error::invalid(field, "must not contain NUL"));
     }
     Ok(())
 }

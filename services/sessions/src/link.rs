@@ -2,13 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use switchboard_proto::wire::{Answer, Wire};
+use switchboard_proto::wire::{Answer, Reason, Wire};
 use tokio::sync::mpsc;
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 use tonic::Status;
+
+use crate::Refusal;
 
 /// Frames that wait for a caller that does not read. One that lets so many wait has stopped reading: its stream ends.
 pub(crate) const LINK_FRAMES_MAX: usize = 16_384;
@@ -94,6 +96,11 @@ impl<W: Wire> Asker<W> {
     #[must_use]
     pub fn answer(&self) -> Option<Answer> {
         (self.request != 0).then_some(Answer { session: self.session, request: self.request })
+    }
+
+    /// Refuses: the answer.
+    pub fn refuse<R: Reason>(&self, Refusal { reason, message }: Refusal<R>) {
+        self.tell(W::refused(reason.into(), message));
     }
 
     /// Tells this session alone: the answer.

@@ -71,11 +71,6 @@ pub(crate) fn unread_count(count: i64) -> Utf8Bytes {
     json(&Out { r#type: "unread_count", count })
 }
 
-/// What a client is told whose frame was refused.
-pub(crate) fn refused(message: &str) -> Utf8Bytes {
-    typed_error(message)
-}
-
 #[cfg(test)]
 mod tests {
     use switchboard_proto::json::to_struct;

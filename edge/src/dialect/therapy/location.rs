@@ -50,11 +50,6 @@ pub(crate) fn encode(moved: &Moved) -> Utf8Bytes {
     })
 }
 
-/// What a client is told whose position was refused.
-pub(crate) fn refused(message: &str) -> Utf8Bytes {
-    typed_error(message)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -6,12 +6,15 @@ use uuid::Uuid;
 
 use super::Store;
 use crate::{
+    absence::Arrival,
     model::{Draft, Kind, Message},
     order::Appended,
 };
 
 /// Absences in one statement: each is two levels of an expression, of which SQLite takes 1,000.
-const STATEMENT_ABSENCES_MAX: usize = 200;
+pub(super) const STATEMENT_ABSENCES_MAX: usize = 200;
+/// Absences that are forgotten at a time.
+const FORGOTTEN_MAX: usize = 1_000;
 
 /// A burst of messages that somebody missed.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -97,14 +100,14 @@ impl Store {
         Ok(())
     }
 
-    /// These are there: they miss nothing any more.
-    pub(crate) async fn came(&self, people: &[(Uuid, String)]) -> Result<()> {
-        for people in people.chunks(STATEMENT_ABSENCES_MAX) {
+    /// These were there: they missed nothing up to then.
+    pub(crate) async fn came(&self, arrivals: &[Arrival]) -> Result<()> {
+        for arrivals in arrivals.chunks(STATEMENT_ABSENCES_MAX) {
             // Mostly nobody missed anything: then nothing is written.
-            let mut absent: Vec<(Uuid, String)> = on_pool!(&self.db.read, pool => {
+            let absent: Vec<(Uuid, String)> = on_pool!(&self.db.read, pool => {
                 let mut query = QueryBuilder::new("SELECT conversation_id, user_id FROM absences WHERE ");
                 let mut list = query.separated(" OR ");
-                for (conversation_id, user_id) in people {
+                for Arrival { conversation_id, user_id, .. } in arrivals {
                     list.push("(conversation_id = ")
                         .push_bind_unseparated(*conversation_id)
                         .push_unseparated(" AND user_id = ")
@@ -113,29 +116,48 @@ impl Store {
                 }
                 query.build_query_as().persistent(false).fetch_all(pool).await?
             });
-            if absent.is_empty() {
-                continue;
-            }
-            absent.sort();
-            on_pool!(&self.db.write, pool => {
-                let mut tx = pool.begin().await?;
-                for (conversation_id, user_id) in &absent {
-                    sqlx::query("DELETE FROM absences WHERE conversation_id = $1 AND user_id = $2")
-                        .bind(conversation_id)
-                        .bind(user_id)
-                        .execute(&mut *tx)
-                        .await?;
-                }
-                tx.commit().await?;
-            });
+            let is_absent = |arrival: &Arrival| {
+                absent.iter().any(|(id, user_id)| *id == arrival.conversation_id && *user_id == arrival.user_id)
+            };
+            let over: Vec<_> = arrivals
+                .iter()
+                .filter(|arrival| is_absent(arrival))
+                .map(|Arrival { conversation_id, user_id, at }| (*conversation_id, user_id.clone(), *at))
+                .collect();
+            self.delete(over).await?;
         }
         Ok(())
     }
 
     /// Forgets bursts that were told and have ended before `before`.
     pub(crate) async fn forget_told(&self, before: Micros) -> Result<()> {
+        let over: Vec<(Uuid, String, Micros)> = on_pool!(&self.db.read, pool => {
+            sqlx::query_as("SELECT conversation_id, user_id, last_at FROM absences WHERE is_told AND last_at < $1 LIMIT $2")
+                .bind(before)
+                .bind(i64::try_from(FORGOTTEN_MAX).unwrap_or(i64::MAX))
+                .fetch_all(pool)
+                .await?
+        });
+        self.delete(over).await
+    }
+
+    /// Deletes absences, unless a message came after this time. In the order of the keys: see [`Self::told`].
+    async fn delete(&self, mut over: Vec<(Uuid, String, Micros)>) -> Result<()> {
+        if over.is_empty() {
+            return Ok(());
+        }
+        over.sort();
         on_pool!(&self.db.write, pool => {
-            sqlx::query("DELETE FROM absences WHERE is_told AND last_at < $1").bind(before).execute(pool).await?;
+            let mut tx = pool.begin().await?;
+            for (conversation_id, user_id, up_to) in &over {
+                sqlx::query("DELETE FROM absences WHERE conversation_id = $1 AND user_id = $2 AND last_at <= $3")
+                    .bind(conversation_id)
+                    .bind(user_id)
+                    .bind(up_to)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            tx.commit().await?;
         });
         Ok(())
     }

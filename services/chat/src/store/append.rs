@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Store,
-    absences::{Missed, missed},
+    absences::{Missed, STATEMENT_ABSENCES_MAX, missed},
     rows::{MESSAGE_COLUMNS, MessageRow, bigint},
 };
 use crate::{
@@ -151,13 +151,12 @@ impl Store {
             query.push(") AS v WHERE conversations.id = v.column1");
             query.build().persistent(false).execute(&mut *tx).await?;
 
-            let missed = missed(drafts, &appended);
-            if !missed.is_empty() {
+            for missed in missed(drafts, &appended).chunks(STATEMENT_ABSENCES_MAX) {
                 let mut query = QueryBuilder::new(
                     "INSERT INTO absences
                          (conversation_id, user_id, kind, message_id, sender_id, since, last_at, is_told) ",
                 );
-                query.push_values(&missed, |mut row, Missed { message, kind, user_id }| {
+                query.push_values(missed, |mut row, Missed { message, kind, user_id }| {
                     row.push_bind(message.conversation_id)
                         .push_bind(*user_id)
                         .push_bind(i32::from(*kind))

@@ -75,7 +75,7 @@ fn what_was_read_is_ids_or_all() {
     assert_eq!(which(true, Vec::new()), Ok(Which::All));
     let other_spelling = format!("{{{}}}", id.to_lowercase());
     assert_eq!(which(false, ids(&[id, &other_spelling])), Ok(Which::These(vec![Uuid::parse_str(id).expect("a UUID")])));
-    assert_eq!(which(false, ids(&["17"])), Err(Refusal::no_notification()));
+    assert_eq!(which(false, ids(&["17"])), Err(model::no_notification()));
     for wrong in [which(true, ids(&[id])), which(false, Vec::new()), which(false, vec![id.to_owned(); 501])] {
         assert_eq!(wrong.expect_err("wrong").reason, RefusalReason::InvalidArgument);
     }

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::*;
-use crate::doorbell::{Bye, Delta, Said};
+use crate::doorbell::{Delta, Said};
 
 const TERMS: Terms = Terms { grace: Duration::from_secs(2), lease: Duration::from_secs(15), part_users_max: 2 };
 

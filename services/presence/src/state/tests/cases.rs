@@ -214,25 +214,6 @@ fn a_silent_instance_takes_its_users_with_it_but_not_those_who_are_elsewhere_too
 }
 
 #[test]
-fn the_users_of_an_instance_that_ends_have_the_time_of_the_grace() {
-    let mut world = World::new(2);
-    world.enter(0, 1, "z", "z");
-    world.enter(1, 1, "a", "Pat");
-    world.enter(1, 1, "b", "Bea");
-    world.settle(SECOND);
-    world.say(1, Said::Bye(Bye {}));
-    world.deliver_all();
-    world.enter(0, 2, "a", "Pat");
-    world.pass(TERMS.grace - Duration::from_millis(1));
-    world.flush(0);
-    assert_eq!(world.view(0, 1), [("a", "Pat"), ("b", "Bea"), ("z", "z")]);
-    world.pass(Duration::from_millis(1));
-    world.flush(0);
-    assert_eq!(world.view(0, 1), [("a", "Pat"), ("z", "z")]);
-    assert!(world.instances[0].seen.is_empty(), "it noted that itself");
-}
-
-#[test]
 fn a_gap_is_asked_about_once_a_second_and_a_snapshot_closes_it() {
     let mut world = World::new(2);
     world.enter(1, 1, "z", "z");
