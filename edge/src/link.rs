@@ -61,6 +61,10 @@ pub(crate) struct Told<W: Wire> {
 }
 
 impl<W: Wire> Told<W> {
+    pub(crate) fn new(event: W::Event, answer: Option<Answer>) -> Self {
+        Self { event, answer, encoded: [const { OnceLock::new() }; VIEWS] }
+    }
+
     /// The event in one view, if it was encoded before.
     pub(crate) fn encoded(&self, view: usize) -> Option<Utf8Bytes> {
         self.encoded[view].get().cloned()
@@ -316,7 +320,7 @@ impl<W: Carried, C, F: FnMut(Whole<W>)> Keeper<W, C, F> {
             return;
         }
         let is_conflated = W::is_conflated(&event);
-        let told = Arc::new(Told { event, answer, encoded: [const { OnceLock::new() }; VIEWS] });
+        let told = Arc::new(Told::new(event, answer));
         let mut state = lock(&self.state);
         for session in sessions {
             let Some(place) = state.sessions.get(session) else { continue };

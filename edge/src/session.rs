@@ -127,7 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 /// The client's side. What is fed goes out with the next flush.
 pub(crate) struct Out<'a, S>(&'a mut WebSocketStream<S>);
 
-impl<S: Io> Out<'_, S> {
+impl<'a, S: Io> Out<'a, S> {
+    pub(crate) fn new(socket: &'a mut WebSocketStream<S>) -> Self {
+        Self(socket)
+    }
+
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
         written(self.0.feed(Message::Text(text))).await
     }
@@ -240,7 +244,7 @@ pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Sea
 impl<S: Io, H: Handler> Session<S, H> {
     async fn begin(&mut self) -> Result<(), End> {
         // Boxed, as it comes once: each idle socket would hold room for it.
-        Box::pin(self.handler.begin(&mut self.asking, &mut Out(&mut self.socket))).await?;
+        Box::pin(self.handler.begin(&mut self.asking, &mut Out::new(&mut self.socket))).await?;
         self.flush().await
     }
 
@@ -296,7 +300,7 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn do_own(&mut self, own: H::Own) -> Result<(), End> {
         // Boxed, as it is rare: each idle socket would hold room for it.
-        Box::pin(self.handler.owned(own, &mut Out(&mut self.socket))).await?;
+        Box::pin(self.handler.owned(own, &mut Out::new(&mut self.socket))).await?;
         self.flush().await
     }
 
@@ -326,7 +330,7 @@ impl<S: Io, H: Handler> Session<S, H> {
             Delivery::Down => {
                 self.asking.unlink(H::care);
                 self.rejoin = None;
-                self.handler.down(&mut Out(&mut self.socket)).await
+                self.handler.down(&mut Out::new(&mut self.socket)).await
             }
             Delivery::Up => {
                 self.join_again();
@@ -347,7 +351,7 @@ impl<S: Io, H: Handler> Session<S, H> {
             self.join_later();
             return Ok(());
         }
-        match self.handler.hear(told, answered, &mut Out(&mut self.socket)).await? {
+        match self.handler.hear(told, answered, &mut Out::new(&mut self.socket)).await? {
             Heard::Fine => {}
             Heard::JoinLater => self.join_later(),
         }
@@ -385,7 +389,7 @@ impl<S: Io, H: Handler> Session<S, H> {
         };
         match reply {
             Some(reply) => {
-                Out(&mut self.socket).feed(reply).await?;
+                Out::new(&mut self.socket).feed(reply).await?;
                 self.flush().await
             }
             None => Ok(()),
@@ -413,7 +417,7 @@ impl<S: Io, H: Handler> Session<S, H> {
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        Out(&mut self.socket).flush().await
+        Out::new(&mut self.socket).flush().await
     }
 }
 
@@ -440,7 +444,7 @@ impl<T> Future for OptionFuture<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use switchboard_proto::{location::v1::Join, wire};
     use tokio::io::{AsyncReadExt as _, DuplexStream};
     use tokio_tungstenite::tungstenite::protocol::Role;
@@ -501,6 +505,15 @@ mod tests {
         async fn owned<S: Io>(&mut self, own: Self::Own, _: &mut Out<'_, S>) -> Result<(), End> {
             match own {}
         }
+    }
+
+    /// Two ends of a socket over memory: ours and a client's.
+    pub(crate) async fn pair() -> (WebSocketStream<DuplexStream>, WebSocketStream<DuplexStream>) {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        (
+            WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await,
+            WebSocketStream::from_raw_socket(theirs, Role::Client, None).await,
+        )
     }
 
     /// A session over memory, with the limits of every socket; the client's side of it.

@@ -6,7 +6,8 @@ pub mod sandbox;
 pub mod transcript;
 
 pub use client::Client;
-pub use sandbox::{Backend, Sandbox};
+pub use sandbox::Sandbox;
+pub use switchboard_chassis::testing::Backend;
 
 use std::time::Duration;
 

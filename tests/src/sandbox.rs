@@ -12,8 +12,8 @@ use switchboard::{
 use switchboard_bus::Bus;
 use switchboard_chassis::{
     Clock, Lifecycle, Secret,
-    config::environment,
     grpc::{Peer, remote_peer},
+    testing::{Backend, new_postgres_database},
 };
 use switchboard_identity::jwt;
 use switchboard_proto::{
@@ -25,15 +25,6 @@ use switchboard_proto::{
 };
 
 use crate::Client;
-
-/// Where a sandbox keeps its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// In a temporary directory.
-    Sqlite,
-    /// In a new database of the server that `SWITCHBOARD_TEST_POSTGRES_URL` names; `tests/run` starts one.
-    Postgres,
-}
 
 /// A running system. Dropping it stops it.
 pub struct Sandbox {
@@ -203,19 +194,4 @@ async fn run(
     let plan = Plan { roles: roles.to_vec(), listeners, bus, playground: None };
     start(config, &secrets, plan, &lifecycle).await?;
     Ok((edge, grpc, secrets, lifecycle))
-}
-
-/// The URL of a new, empty database.
-async fn new_postgres_database() -> anyhow::Result<String> {
-    use sqlx::{Connection as _, Executor as _};
-    const VARIABLE: &str = "SWITCHBOARD_TEST_POSTGRES_URL";
-    let url =
-        environment().into_iter().find(|(name, _)| name == VARIABLE).map(|(_, url)| url).with_context(|| {
-            format!("{VARIABLE} is not set: run ./tests/run, which starts a Postgres for the tests")
-        })?;
-    let name = format!("test_{}", Clock::System.new_id().simple());
-    let mut server = sqlx::PgConnection::connect(&url).await.with_context(|| format!("no Postgres at {VARIABLE}"))?;
-    server.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
-    let (base, _) = url.rsplit_once('/').context("a URL with a database")?;
-    Ok(format!("{base}/{name}"))
 }

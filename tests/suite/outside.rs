@@ -78,6 +78,50 @@ async fn a_session_by_hand_with_grpcurl() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The streams of location, notifications and presence, typed by hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn live_streams_by_hand_with_grpcurl() -> anyhow::Result<()> {
+    let sandbox = sandbox().await?;
+    let address = sandbox.grpc.to_string();
+    let token = sandbox.secrets.grpc_token.expose();
+    let typed = async |method: &str, frames: &str| grpcurl(token, &["-d", "@", &address, method], frames).await;
+
+    let mut customer = sandbox.connect("/ws/location/123/456/", "123").await?;
+    let (ok, said) = typed(
+        "switchboard.location.v1.LocationService/Share",
+        r#"{"session": 1, "join": {"pair": {"customer_id": "123", "therapist_id": "456"}, "user_id": "456"}}
+           {"session": 1, "report": {"latitude": 40.7128, "longitude": -74.006, "heading_deg": 90}, "request": 2}
+           {"session": 1, "report": {"latitude": 91, "longitude": 0}, "request": 3}"#,
+    )
+    .await?;
+    assert!(ok, "{said}");
+    for part in ["joined", "\"latitude\": 40.7128", "\"headingDeg\": 90", "REFUSAL_REASON_INVALID_ARGUMENT"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(customer.next().await?["latitude"], 40.7128);
+
+    let notify = r#"{"user_id": "801", "title": "Booked", "notification_type": "booking", "data": {"booking": 7}}"#;
+    let (ok, said) =
+        grpcurl(token, &["-d", notify, &address, "switchboard.notification.v1.NotificationService/Notify"], "").await?;
+    assert!(ok && said.contains("\"booking\": 7") && said.contains("\"created\": true"), "{said}");
+    let (ok, said) = typed(
+        "switchboard.notification.v1.NotificationService/Subscribe",
+        r#"{"session": 1, "join": {"user_id": "801"}}
+           {"session": 1, "read": {"all": true}, "request": 1}"#,
+    )
+    .await?;
+    assert!(ok && said.contains("\"unreadCount\": \"1\"") && said.contains("inboxChanged"), "{said}");
+
+    let _ed = sandbox.connect("/ws/presence/", "802").await?;
+    let (ok, said) = typed(
+        "switchboard.presence.v1.PresenceService/Track",
+        r#"{"session": 1, "join": {"user_id": "801", "user_name": "Clara"}}"#,
+    )
+    .await?;
+    assert!(ok && said.contains("roster") && said.contains("Ed Expert") && said.contains("joined"), "{said}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_in_javascript_and_python() -> anyhow::Result<()> {
     let sandbox = sandbox().await?;

@@ -212,3 +212,104 @@ impl Handler for NotificationsHandler {
         self.settle(out).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use switchboard_chassis::{Secret, grpc::remote_peer};
+    use switchboard_proto::notification::v1::{InboxChanged, Joined, Notification};
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::session::tests::pair;
+
+    fn inbox(unread_count: i64, last_seq: u64, revision: u64) -> Inbox {
+        Inbox { unread_count, last_seq, revision }
+    }
+
+    fn notified(seq: u64, inbox: Inbox) -> Event {
+        let notification = Some(Notification { seq, title: seq.to_string(), ..Notification::default() });
+        Event::Notified(Notified { notification, inbox: Some(inbox) })
+    }
+
+    fn page(seqs: &[u64], inbox: Inbox) -> ListNotificationsResponse {
+        let notification = |seq: &u64| Notification { seq: *seq, title: seq.to_string(), ..Notification::default() };
+        let notifications = seqs.iter().map(notification).collect();
+        ListNotificationsResponse { notifications, next_from_seq: 0, inbox: Some(inbox) }
+    }
+
+    enum Step {
+        Hear(Event),
+        Fetched(u64, ListNotificationsResponse),
+    }
+
+    /// What a client is told, who saw an inbox with five unread, after these steps: titles and counts.
+    async fn told(steps: Vec<Step>) -> Vec<String> {
+        let peer = remote_peer("http://127.0.0.1:1", &Secret::default()).expect("a URL");
+        let service = NotificationServiceClient::new(peer);
+        let mut handler = NotificationsHandler::new(Join::default(), inbox(5, 5, 5), service);
+        let (mut ours, mut client) = pair().await;
+        for step in steps {
+            let mut out = Out::new(&mut ours);
+            match step {
+                Step::Hear(event) => {
+                    handler.hear(&Told::new(event, None), None, &mut out).await.expect("well");
+                }
+                Step::Fetched(head, page) => {
+                    assert!(handler.page.take().is_some(), "it was asked for");
+                    handler.owned((head, Ok(page)), &mut out).await.expect("well");
+                }
+            }
+            out.flush().await.expect("open");
+        }
+        drop(ours);
+        let mut told = Vec::new();
+        while let Some(Ok(Message::Text(text))) = futures_util::StreamExt::next(&mut client).await {
+            let frame: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            told.push(frame["data"]["title"].as_str().map_or_else(|| frame["count"].to_string(), str::to_owned));
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn a_count_that_a_page_did_not_know_yet_is_told() {
+        let steps = vec![
+            Step::Hear(Event::Joined(Joined { inbox: Some(inbox(6, 6, 6)) })),
+            // The inbox was read before no. 7 was stored, the page after it.
+            Step::Fetched(6, page(&[6, 7], inbox(6, 6, 6))),
+            Step::Hear(notified(7, inbox(7, 7, 7))),
+        ];
+        assert_eq!(told(steps).await, ["6", "7", "6", "7"], "no. 6, no. 7, how many it knew, and how many there are");
+    }
+
+    #[tokio::test]
+    async fn what_was_erased_before_it_was_fetched_is_counted_out() {
+        let steps = vec![
+            Step::Hear(Event::Joined(Joined { inbox: Some(inbox(0, 8, 9)) })),
+            Step::Fetched(8, page(&[], inbox(0, 8, 9))),
+        ];
+        assert_eq!(told(steps).await, ["0"]);
+        let steps = vec![
+            Step::Hear(notified(7, inbox(7, 7, 7))),
+            Step::Hear(Event::InboxChanged(InboxChanged { inbox: Some(inbox(0, 7, 8)) })),
+            Step::Fetched(7, page(&[], inbox(0, 7, 8))),
+        ];
+        assert_eq!(told(steps).await, ["0"]);
+    }
+
+    #[tokio::test]
+    async fn instances_may_tell_in_any_order() {
+        let steps = vec![
+            Step::Hear(notified(7, inbox(7, 7, 7))),
+            Step::Hear(notified(6, inbox(6, 6, 6))),
+            Step::Fetched(7, page(&[6, 7], inbox(7, 7, 7))),
+            Step::Hear(notified(7, inbox(7, 7, 7))),
+            Step::Hear(Event::InboxChanged(InboxChanged { inbox: Some(inbox(6, 6, 6)) })),
+        ];
+        assert_eq!(told(steps).await, ["6", "7", "7"]);
+    }
+
+    #[tokio::test]
+    async fn a_rejoin_that_changed_nothing_tells_nothing() {
+        assert!(told(vec![Step::Hear(Event::Joined(Joined { inbox: Some(inbox(5, 5, 5)) }))]).await.is_empty());
+    }
+}

@@ -12,6 +12,8 @@ pub mod lifecycle;
 pub mod net;
 pub mod secret;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use clock::{Clock, Micros};
 pub use error::{Error, Kind, Violation};

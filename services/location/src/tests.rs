@@ -11,7 +11,7 @@ use std::{
 use switchboard_bus::Bus;
 use switchboard_chassis::{
     Clock,
-    db::{Db, StoreConfig},
+    testing::{Backend, database},
 };
 
 use crate::{
@@ -33,11 +33,19 @@ fn position(latitude: f64, at: i64) -> Position {
 }
 
 #[tokio::test]
-async fn positions_are_stored_late_and_together_and_expire() {
-    let directory = tempfile::tempdir().expect("a directory");
+async fn positions_expire_on_sqlite() {
+    positions_are_stored_late_and_together_and_expire(Backend::Sqlite).await;
+}
+
+#[tokio::test]
+async fn positions_expire_on_postgres() {
+    positions_are_stored_late_and_together_and_expire(Backend::Postgres).await;
+}
+
+async fn positions_are_stored_late_and_together_and_expire(backend: Backend) {
+    let (db, _directory) = database(backend, "location", &MIGRATIONS).await.expect("a database");
     let now = Arc::new(AtomicI64::new(1_000 * SECOND));
     let clock = Clock::Manual(now.clone());
-    let db = Db::open(&StoreConfig::default(), directory.path(), "location", &MIGRATIONS).await.expect("a database");
     let (hub, store) = (Arc::new(Hub::new(Bus::local(), clock, Duration::from_secs(60))), Arc::new(Store::new(db)));
     let keeper = Keeper { store: store.clone(), hub: hub.clone() };
     let stored = async |customer: &str| store.last(&pair(customer), hub.horizon()).await.expect("an answer");

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future;
 use switchboard_bus::Bus;
-use switchboard_chassis::{Clock, Lifecycle};
+use switchboard_chassis::{Clock, Lifecycle, testing::Backend};
 use switchboard_proto::notification::v1::{
     Accepted, Answer, Inbox as WireInbox, Join, NotifyRequest, Read, RefusalReason, SubscribeRequest,
     SubscribeResponse, notification_service_client::NotificationServiceClient,
@@ -117,12 +117,12 @@ impl Subscriber {
 }
 
 async fn one() -> (Instance, TempDir) {
-    let (store, directory) = open().await;
+    let (store, directory) = open(Backend::Sqlite).await;
     (Instance::start(&Arc::new(store), Bus::local()).await, directory)
 }
 
 async fn two() -> (Instance, Instance, TempDir) {
-    let (store, directory) = open().await;
+    let (store, directory) = open(Backend::Sqlite).await;
     let (store, bus) = (Arc::new(store), Bus::local());
     (Instance::start(&store, bus.another()).await, Instance::start(&store, bus).await, directory)
 }

@@ -139,24 +139,29 @@ pub(crate) fn start(last_seen: Arc<LastSeen>, lifecycle: &Lifecycle) {
 #[cfg(test)]
 mod tests {
     use switchboard_chassis::{
-        db::{Db, StoreConfig},
         on_pool,
+        testing::{Backend, database},
     };
 
     use super::*;
-
-    async fn open(dir: &tempfile::TempDir) -> Db {
-        Db::open(&StoreConfig::default(), dir.path(), "presence", &crate::MIGRATIONS).await.expect("a database")
-    }
 
     fn seen(users: std::ops::Range<i64>, at: Micros) -> impl Iterator<Item = (UserId, Micros)> {
         users.map(move |user| (UserId::from(format!("user {user}")), at))
     }
 
     #[tokio::test]
-    async fn the_latest_time_of_each_user_is_written() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let last_seen = LastSeen::new(Store::new(open(&dir).await));
+    async fn the_latest_time_of_each_user_is_written_on_sqlite() {
+        the_latest_time_of_each_user_is_written(Backend::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn the_latest_time_of_each_user_is_written_on_postgres() {
+        the_latest_time_of_each_user_is_written(Backend::Postgres).await;
+    }
+
+    async fn the_latest_time_of_each_user_is_written(backend: Backend) {
+        let (db, _dir) = database(backend, "presence", &crate::MIGRATIONS).await.expect("a database");
+        let last_seen = LastSeen::new(Store::new(db));
         last_seen.note(seen(0..6_000, 5));
         last_seen.note(seen(0..1, 4));
         assert_eq!(last_seen.get(&["user 0"]).await.expect("an answer")["user 0"], 5);
@@ -171,8 +176,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_erased_is_not_pending_either() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let last_seen = LastSeen::new(Store::new(open(&dir).await));
+        let (db, _dir) = database(Backend::Sqlite, "presence", &crate::MIGRATIONS).await.expect("a database");
+        let last_seen = LastSeen::new(Store::new(db));
         last_seen.note(seen(0..1, 5));
         assert!(last_seen.erase("user 0").await.expect("an answer"));
         last_seen.write().await;
@@ -181,8 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_database_did_not_take_waits() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let db = open(&dir).await;
+        let (db, _dir) = database(Backend::Sqlite, "presence", &crate::MIGRATIONS).await.expect("a database");
         on_pool!(&db.write, pool => pool.close().await);
         let last_seen = LastSeen::new(Store::new(db));
         last_seen.note(seen(0..600, 5));

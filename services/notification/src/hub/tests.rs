@@ -1,3 +1,5 @@
+use switchboard_chassis::testing::Backend;
+
 use super::*;
 use crate::store::tests::open;
 
@@ -6,7 +8,7 @@ const NEW: Inbox = Inbox { last_seq: 2, unread: 2, revision: 2 };
 
 #[tokio::test]
 async fn what_happens_while_an_inbox_is_read_is_not_forgotten() {
-    let (store, _directory) = open().await;
+    let (store, _directory) = open(Backend::Sqlite).await;
     let hub = Hub::new(Arc::new(store), Bus::local());
     let joining = Joining::begin(&hub, "ann");
     hub.changed("ann", NEW, None);

@@ -7,14 +7,52 @@ use crate::{
     model::{Content, Draft, Marked, Which},
     order::Appended,
 };
-use switchboard_chassis::{Clock, Kind, Micros, db::StoreConfig};
+use switchboard_chassis::{
+    Clock, Kind, Micros,
+    testing::{Backend, database},
+};
 
 /// A new database, which goes with the directory.
-pub(crate) async fn open() -> (Store, TempDir) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let db = Db::open(&StoreConfig::default(), directory.path(), "notification", &MIGRATIONS).await;
-    (Store::new(db.expect("a database")), directory)
+pub(crate) async fn open(backend: Backend) -> (Store, TempDir) {
+    let (db, directory) = database(backend, "notification", &MIGRATIONS).await.expect("a database");
+    (Store::new(db), directory)
 }
+
+macro_rules! on_both {
+    ($($test:ident,)*) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                let (store, _directory) = super::open(super::Backend::Sqlite).await;
+                super::$test(store).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                let (store, _directory) = super::open(super::Backend::Postgres).await;
+                super::$test(store).await;
+            })*
+        }
+    };
+}
+
+on_both!(
+    each_notification_has_the_inbox_with_it,
+    what_is_read_back_is_what_was_stored,
+    a_repeat_is_answered_with_the_first,
+    a_lost_yes_is_found_and_not_stored_again,
+    a_full_transaction_fits_into_the_statements,
+    what_is_read_is_read_once,
+    nobody_reads_what_is_anothers,
+    pages_end_where_the_next_begins,
+    a_page_of_long_ones_ends_early,
+    an_erased_inbox_does_not_begin_again,
+    what_is_old_goes_part_by_part,
+    what_was_read_goes_without_a_change_of_the_inbox,
+    a_database_that_is_gone_is_unavailable,
+    all_at_once_leaves_the_counts_right,
+);
 
 /// From now on the database does not answer.
 pub(crate) async fn close(store: &Store) {
@@ -54,9 +92,7 @@ async fn listed(store: &Store, page: Page) -> (Vec<u64>, bool) {
 
 const ALL: Page = Page { from_seq: 0, newest_first: false, unread_only: false, size: 200 };
 
-#[tokio::test]
-async fn each_notification_has_the_inbox_with_it() {
-    let (store, _directory) = open().await;
+async fn each_notification_has_the_inbox_with_it(store: Store) {
     let drafts = [draft("ann", ""), draft("ben", ""), draft("ann", ""), draft("ann", "")];
     for before in [0, 3] {
         let drafts = drafts.clone().map(|draft| Draft { id: Clock::System.new_id(), ..draft });
@@ -74,16 +110,12 @@ async fn each_notification_has_the_inbox_with_it() {
     assert_eq!(store.inbox("nobody").await.expect("read"), Inbox::default());
 }
 
-#[tokio::test]
-async fn what_is_read_back_is_what_was_stored() {
-    let (store, _directory) = open().await;
+async fn what_is_read_back_is_what_was_stored(store: Store) {
     let first = stored(&store, 7, &[draft("ann", "r"), draft("ann", "")]).await;
     assert_eq!(store.list("ann", ALL).await.expect("a page").notifications, first);
 }
 
-#[tokio::test]
-async fn a_repeat_is_answered_with_the_first() {
-    let (store, _directory) = open().await;
+async fn a_repeat_is_answered_with_the_first(store: Store) {
     let first = stored(&store, 7, &[draft("ann", "r")]).await.remove(0);
     let drafts = [draft("ann", "r"), draft("ben", "r"), draft("ben", "r"), draft("ben", "r")];
     let batch = store.append(&drafts, 8, false).await.expect("an answer");
@@ -99,9 +131,7 @@ async fn a_repeat_is_answered_with_the_first() {
     assert_eq!(store.inbox("ann").await.expect("read"), inbox);
 }
 
-#[tokio::test]
-async fn a_lost_yes_is_found_and_not_stored_again() {
-    let (store, _directory) = open().await;
+async fn a_lost_yes_is_found_and_not_stored_again(store: Store) {
     let drafts = [draft("ann", ""), draft("ann", "r")];
     stored(&store, 7, &drafts).await;
     // The second way is what a race with another instance looks like: the INSERT fails, and all is looked up.
@@ -112,18 +142,14 @@ async fn a_lost_yes_is_found_and_not_stored_again() {
     assert_eq!(store.inbox("ann").await.expect("read"), Inbox { last_seq: 2, unread: 2, revision: 2 });
 }
 
-#[tokio::test]
-async fn a_full_transaction_fits_into_the_statements() {
-    let (store, _directory) = open().await;
+async fn a_full_transaction_fits_into_the_statements(store: Store) {
     let drafts: Vec<Draft> = (0..TRANSACTION_DRAFTS_MAX).map(|number| draft(&format!("user {number}"), "r")).collect();
     assert_eq!(stored(&store, 7, &drafts).await.len(), drafts.len());
     let batch = store.append(&drafts, 8, true).await.expect("an answer");
     assert_eq!(batch.repeated.len(), drafts.len());
 }
 
-#[tokio::test]
-async fn what_is_read_is_read_once() {
-    let (store, _directory) = open().await;
+async fn what_is_read_is_read_once(store: Store) {
     let notifications = stored(&store, 7, &[draft("ann", ""), draft("ann", ""), draft("ann", "")]).await;
     let two = Which::These(notifications[..2].iter().map(|notification| notification.id).collect());
     let inbox = Inbox { last_seq: 3, unread: 1, revision: 4 };
@@ -138,9 +164,7 @@ async fn what_is_read_is_read_once() {
     assert_eq!(nobodys, Some(Marked::default()));
 }
 
-#[tokio::test]
-async fn nobody_reads_what_is_anothers() {
-    let (store, _directory) = open().await;
+async fn nobody_reads_what_is_anothers(store: Store) {
     let notifications = stored(&store, 7, &[draft("ann", ""), draft("ben", "")]).await;
     for other in [notifications[1].id, Uuid::nil()] {
         let which = Which::These(vec![notifications[0].id, other]);
@@ -149,9 +173,7 @@ async fn nobody_reads_what_is_anothers() {
     assert_eq!(store.inbox("ann").await.expect("read"), Inbox { last_seq: 1, unread: 1, revision: 1 });
 }
 
-#[tokio::test]
-async fn pages_end_where_the_next_begins() {
-    let (store, _directory) = open().await;
+async fn pages_end_where_the_next_begins(store: Store) {
     stored(&store, 7, &[draft("ann", ""), draft("ann", ""), draft("ben", ""), draft("ann", "")]).await;
     let page = |from_seq, newest_first| Page { from_seq, newest_first, unread_only: false, size: 2 };
     assert_eq!(listed(&store, page(0, false)).await, (vec![1, 2], true));
@@ -161,9 +183,7 @@ async fn pages_end_where_the_next_begins() {
     assert_eq!(listed(&store, page(u64::MAX, false)).await, (Vec::new(), false));
 }
 
-#[tokio::test]
-async fn a_page_of_long_ones_ends_early() {
-    let (store, _directory) = open().await;
+async fn a_page_of_long_ones_ends_early(store: Store) {
     let mut long = draft("ann", "");
     long.content.data = format!(r#"{{"a":"{}"}}"#, "x".repeat(16_000));
     let drafts: Vec<Draft> = (0..50).map(|_| Draft { id: Clock::System.new_id(), ..long.clone() }).collect();
@@ -174,9 +194,7 @@ async fn a_page_of_long_ones_ends_early() {
     assert_eq!(listed(&store, Page { from_seq: last, ..ALL }).await.0[0], last + 1);
 }
 
-#[tokio::test]
-async fn an_erased_inbox_does_not_begin_again() {
-    let (store, _directory) = open().await;
+async fn an_erased_inbox_does_not_begin_again(store: Store) {
     stored(&store, 7, &[draft("ann", "r"), draft("ann", ""), draft("ben", "")]).await;
     let inbox = Inbox { last_seq: 2, unread: 0, revision: 3 };
     assert_eq!(store.erase("ann").await.expect("an answer"), (2, inbox));
@@ -187,9 +205,7 @@ async fn an_erased_inbox_does_not_begin_again() {
     assert_eq!(store.inbox("ben").await.expect("read").unread, 1);
 }
 
-#[tokio::test]
-async fn what_is_old_goes_part_by_part() {
-    let (store, _directory) = open().await;
+async fn what_is_old_goes_part_by_part(store: Store) {
     let drafts: Vec<Draft> = (0..EXPIRED_MAX).map(|_| draft("ann", "")).collect();
     let read = stored(&store, 1, &drafts).await.remove(0);
     stored(&store, 2, &[draft("ben", "r"), draft("ann", "")]).await;
@@ -214,18 +230,44 @@ async fn what_is_old_goes_part_by_part() {
     assert_eq!(stored(&store, 4, &[draft("ben", "r")]).await[0].seq, 2);
 }
 
-#[tokio::test]
-async fn what_was_read_goes_without_a_change_of_the_inbox() {
-    let (store, _directory) = open().await;
+async fn what_was_read_goes_without_a_change_of_the_inbox(store: Store) {
     stored(&store, 1, &[draft("ann", "")]).await;
     let marked = store.mark_read("ann", &Which::All).await.expect("an answer").expect("hers");
     assert_eq!(store.expire(2).await.expect("an answer"), Expired { removed: 1, ..Expired::default() });
     assert_eq!(store.inbox("ann").await.expect("read"), marked.inbox);
 }
 
-#[tokio::test]
-async fn a_database_that_is_gone_is_unavailable() {
-    let (store, _directory) = open().await;
+async fn a_database_that_is_gone_is_unavailable(store: Store) {
     close(&store).await;
     assert_eq!(store.append(&[draft("ann", "")], 7, false).await.expect_err("gone").kind, Kind::Unavailable);
+}
+
+/// Several notify, read, erase and sweep the same users at once: nobody waits in a circle, and the counts are right.
+async fn all_at_once_leaves_the_counts_right(store: Store) {
+    const USERS: [&str; 3] = ["ann", "ben", "cid"];
+    let store = std::sync::Arc::new(store);
+    let mut tasks = tokio::task::JoinSet::new();
+    for round in 0..12_i64 {
+        let drafts: Vec<Draft> = USERS.iter().rev().map(|user| draft(user, &format!("r{}", round % 5))).collect();
+        let appending = store.clone();
+        tasks.spawn(async move { appending.append(&drafts, round, false).await.map(drop) });
+        let reading = store.clone();
+        let user = USERS[usize::try_from(round).expect("small") % 3];
+        tasks.spawn(async move { reading.mark_read(user, &Which::All).await.map(drop) });
+        let sweeping = store.clone();
+        tasks.spawn(async move { sweeping.expire(round - 6).await.map(drop) });
+        if round % 4 == 0 {
+            let erasing = store.clone();
+            tasks.spawn(async move { erasing.erase(user).await.map(drop) });
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.expect("no panic").expect("an answer");
+    }
+    for user in USERS {
+        let unread = Page { unread_only: true, ..ALL };
+        let listed = store.list(user, unread).await.expect("a page").notifications;
+        let inbox = store.inbox(user).await.expect("read");
+        assert_eq!(usize::try_from(inbox.unread).ok(), Some(listed.len()), "{user}");
+    }
 }
