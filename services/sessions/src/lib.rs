@@ -1,6 +1,6 @@
 //! A service's side of a stream of sessions: the way back to a caller ([`Link`]), one action that waits for its answer
 //! ([`Asker`]), the sessions that hear of the same thing ([`Audience`]), and the loop that serves a stream
-//! ([`serve`]). What the sessions do is the service's own: see [`Rooms`].
+//! ([`open`]). What the sessions do is the service's own: see [`Rooms`].
 
 mod audience;
 mod check;
