@@ -244,7 +244,8 @@ impl Edge {
         let role = self.role_in_pair(visitor, customer_id, therapist_id).await?;
         let pair = location::Pair { customer_id: customer_id.to_owned(), therapist_id: therapist_id.to_owned() };
         let join = Join { pair: Some(pair), user_id: visitor.user.id.clone(), role: role.to_owned() };
-        let (told, handle, inbox) = enter(&self.links.location, join.clone()).await?;
+        let (told, handle, inbox) =
+            enter(&self.links.location, format!("{customer_id}/{therapist_id}"), join.clone()).await?;
         match &told.event {
             Event::Joined(joined) => {
                 let handler = LocationHandler::new(join, joined);
@@ -270,7 +271,7 @@ impl Edge {
         use notification::{Join, RefusalReason as Reason, subscribe_response::Event};
         let user_id = &visitor.user.id;
         let join = Join { user_id: user_id.clone() };
-        let (told, handle, inbox) = enter(&self.links.notification, join.clone()).await?;
+        let (told, handle, inbox) = enter(&self.links.notification, user_id.clone(), join.clone()).await?;
         match &told.event {
             Event::Joined(joined) => {
                 let state = joined.inbox.unwrap_or_default();
@@ -299,7 +300,7 @@ impl Edge {
         };
         let user_name = dialect::consultation::name(&visitor.user, id).to_owned();
         let join = Join { user_id: id.clone(), user_name };
-        let (told, handle, inbox) = enter(&self.links.presence, join.clone()).await?;
+        let (told, handle, inbox) = enter(&self.links.presence, self.roster.key(), join.clone()).await?;
         match &told.event {
             Event::Joined(_) => {
                 let handler = PresenceHandler::new(join, self.roster.clone(), contacts);
@@ -360,7 +361,7 @@ impl Edge {
 
     async fn admit_to_my_conversation(&self, visitor: &Visitor) -> Result<Room, Turned> {
         let conversation = self.my_conversation(&visitor.user).await?;
-        let join = by_id(&conversation.id, &visitor.user.id, "student");
+        let join = by_number(ConversationKind::Mentoring, conversation.number, &visitor.user.id, "student");
         self.join(join, Some(visitor), Rooms::of(dialect::MENTORING)).await
     }
 
@@ -405,7 +406,7 @@ impl Edge {
     async fn join(&self, join: Join, visitor: Option<&Visitor>, rooms: Rooms) -> Result<Room, Turned> {
         let Rooms { ends, last_words, dialect } = rooms;
         let not_found = || Turned { last_words, ..ends.not_found.into() };
-        let (told, handle, inbox) = enter(&self.links.chat, join.clone()).await?;
+        let (told, handle, inbox) = enter(&self.links.chat, key_of(&join), join.clone()).await?;
         match &told.event {
             Event::Joined(Joined { conversation: Some(conversation), role }) => {
                 let Some(dialect) = dialect(conversation.kind()) else { return Err(not_found()) };
@@ -445,19 +446,29 @@ struct Room {
     inbox: Inbox<wire::Chat>,
 }
 
-/// Brings a session in: what the service answers, and the session.
+/// Brings a session in, at the instance that the key belongs to: what the service answers, and the session.
 async fn enter<W: Carried>(
     link: &Link<W>,
+    key: String,
     join: W::Join,
 ) -> Result<(Arc<Told<W>>, SessionHandle<W>, Inbox<W>), Goodbye> {
     const REQUEST: u64 = u64::MAX;
     timeout(LINK_WAIT, link.up()).await.map_err(|_| goodbye::OVERLOADED)?;
-    let (handle, mut inbox) = link.session();
-    handle.ask(REQUEST, W::join(join)).map_err(|_| goodbye::OVERLOADED)?;
-    match timeout(JOIN_WAIT, inbox.recv()).await {
-        Ok(Some(Delivery::Event(told))) => Ok((told, handle, inbox)),
-        _ => Err(goodbye::OVERLOADED),
-    }
+    let (handle, mut inbox) = link.session(key);
+    handle.ask(REQUEST, W::join(join.clone())).map_err(|_| goodbye::OVERLOADED)?;
+    let entering = async {
+        loop {
+            match inbox.recv().await {
+                Some(Delivery::Event(told)) => return Some(told),
+                // Its instance went away meanwhile, and there is another.
+                Some(Delivery::Up) => handle.ask(REQUEST, W::join(join.clone())).ok()?,
+                Some(Delivery::Down) => {}
+                _ => return None,
+            }
+        }
+    };
+    let told = timeout(JOIN_WAIT, entering).await.ok().flatten().ok_or(goodbye::OVERLOADED)?;
+    Ok((told, handle, inbox))
 }
 
 /// What a URL leads to: the dialect by the kind of the conversation, and how refusals are said.
@@ -501,6 +512,15 @@ fn by_number(kind: ConversationKind, number: i64, user_id: &str, role: &str) -> 
         user_id: user_id.to_owned(),
         role: role.to_owned(),
         ..Join::default()
+    }
+}
+
+/// What brings the sessions of a conversation together. The kinds that are dialled by number are so by everybody.
+fn key_of(join: &Join) -> String {
+    match &join.conversation {
+        Some(join::Conversation::ConversationId(id)) => id.clone(),
+        Some(join::Conversation::ConversationNumber(named)) => format!("{}/{}", named.kind, named.number),
+        None => String::new(),
     }
 }
 

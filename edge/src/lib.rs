@@ -36,6 +36,7 @@ use switchboard_proto::{
 };
 use tokio::net::TcpListener;
 
+pub use link::Upstream;
 pub use playground::Playground;
 pub use rate::RateLimits;
 
@@ -130,15 +131,15 @@ pub enum Audience {
 #[derive(Clone)]
 pub struct Upstreams {
     /// Checks credentials.
-    pub identity: Peer,
+    pub identity: Upstream,
     /// Keeps conversations.
-    pub chat: Peer,
+    pub chat: Upstream,
     /// Knows where therapists are.
-    pub location: Peer,
+    pub location: Upstream,
     /// Keeps inboxes.
-    pub notification: Peer,
+    pub notification: Upstream,
     /// Knows who is online.
-    pub presence: Peer,
+    pub presence: Upstream,
 }
 
 /// The streams of this edge.
@@ -187,25 +188,25 @@ pub async fn serve(
     clock: Clock,
     lifecycle: Lifecycle,
 ) -> std::io::Result<()> {
-    let chat = ChatServiceClient::new(upstreams.chat);
-    let identity = IdentityServiceClient::new(upstreams.identity);
-    let notification = NotificationServiceClient::new(upstreams.notification);
-    let roster = Roster::new(lifecycle.clone());
+    let roster = Roster::new(&clock.new_id().to_string(), lifecycle.clone());
     let hearing = roster.clone();
-    let location = LocationServiceClient::new(upstreams.location);
-    let presence = PresenceServiceClient::new(upstreams.presence);
+    let Upstreams { identity, chat, location, notification, presence } = upstreams;
+    let (identity, chat_calls) = (IdentityServiceClient::new(identity.peer()), ChatServiceClient::new(chat.peer()));
+    let notification_calls = NotificationServiceClient::new(notification.peer());
     let links = Links {
-        chat: Link::start(chat.clone(), clock.clone(), &lifecycle, |_| {}),
-        location: Link::start(location, clock.clone(), &lifecycle, |_| {}),
-        notification: Link::start(notification.clone(), clock.clone(), &lifecycle, |_| {}),
-        presence: Link::start(presence, clock.clone(), &lifecycle, move |whole| hearing.hear(whole)),
+        chat: Link::start(chat, ChatServiceClient::new, clock.clone(), &lifecycle, |_| {}),
+        location: Link::start(location, LocationServiceClient::new, clock.clone(), &lifecycle, |_| {}),
+        notification: Link::start(notification, NotificationServiceClient::new, clock.clone(), &lifecycle, |_| {}),
+        presence: Link::start(presence, PresenceServiceClient::new, clock.clone(), &lifecycle, move |whole| {
+            hearing.hear(whole);
+        }),
     };
     let edge = Arc::new(Edge {
         people: People::new(identity.clone()),
         identity,
         links,
-        chat,
-        notification,
+        chat: chat_calls,
+        notification: notification_calls,
         roster,
         rates: Rates::new(config.rate_limits.clone()),
         config,

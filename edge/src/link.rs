@@ -1,20 +1,26 @@
-//! One gRPC stream to a service, and the many sessions on it.
+//! One gRPC stream to each instance of a service, and the many sessions on them.
 //!
 //! The link never stops reading: each session has a bounded inbox, and a session whose inbox is full is dropped. Where
-//! only the newest matters, it takes the place of what has not been read yet. When the stream breaks, the link dials
-//! again and tells its sessions, which join again by themselves.
+//! only the newest matters, it takes the place of what has not been read yet. Each session is on the instance that its
+//! key belongs to. When a stream breaks, or its instance says that it goes away, its sessions are told to join again,
+//! by themselves, at another instance, or when there is one.
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use switchboard_chassis::{Clock, Lifecycle};
+use switchboard_chassis::{
+    Clock, Directory, Lifecycle, Secret,
+    grpc::{Peer, any_peer, remote_peer},
+};
 use switchboard_proto::wire::{Answer, Open, Wire};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::{dialect::VIEWS, goodbye::Goodbye};
 
@@ -103,6 +109,10 @@ impl<W: Wire> Inbox<W> {
 struct Place<W: Wire> {
     queue: mpsc::Sender<Delivery<W>>,
     newest: Option<Slot<W>>,
+    /// What decides to which instance it belongs.
+    key: String,
+    /// The instance that it is on, if it is on one.
+    at: Option<u64>,
 }
 
 impl<W: Wire> Place<W> {
@@ -127,7 +137,7 @@ pub(crate) trait Carried: Wire {
     const CONFLATES: bool = false;
 }
 
-/// Cheap to clone.
+/// The streams to all instances of a service. Cheap to clone.
 pub(crate) struct Link<W: Wire> {
     state: Arc<Mutex<State<W>>>,
     is_up: watch::Receiver<bool>,
@@ -140,40 +150,122 @@ impl<W: Wire> Clone for Link<W> {
 }
 
 struct State<W: Wire> {
-    /// Unbounded, because bounded by construction: each session has a window of unanswered actions.
-    requests: Option<mpsc::UnboundedSender<W::Request>>,
+    /// Those to which there is a stream.
+    instances: Vec<Instance<W>>,
     sessions: HashMap<u64, Place<W>>,
     last_session: u64,
+    last_instance: u64,
+}
+
+struct Instance<W: Wire> {
+    id: u64,
+    /// The same for all edges, so that they make the same choice.
+    url: String,
+    /// Unbounded, because bounded by construction: each session has a window of unanswered actions.
+    requests: mpsc::UnboundedSender<W::Request>,
+    /// It said that it goes away.
+    is_leaving: bool,
+}
+
+impl<W: Wire> State<W> {
+    fn new() -> Self {
+        Self { instances: Vec::new(), sessions: HashMap::new(), last_session: 0, last_instance: 0 }
+    }
+
+    /// The instance that a key belongs to: the one with the highest hash of both (rendezvous hashing, Thaler and
+    /// Ravishankar 1996), so that one that comes or goes moves only its own share.
+    fn choose(&self, key: &str) -> Option<u64> {
+        let weight = |instance: &&Instance<W>| {
+            let mut hasher = DefaultHasher::new();
+            (key, &instance.url).hash(&mut hasher);
+            (!instance.is_leaving, hasher.finish())
+        };
+        self.instances.iter().max_by_key(weight).map(|instance| instance.id)
+    }
+
+    fn instance(&self, id: Option<u64>) -> Option<&Instance<W>> {
+        self.instances.iter().find(|instance| Some(instance.id) == id)
+    }
+
+    fn ask(&self, session: u64, at: Option<u64>, request: u64, action: W::Action) -> Result<(), IsDown> {
+        let instance = self.instance(at).ok_or(IsDown)?;
+        instance.requests.send(W::request(session, request, action)).map_err(|_| IsDown)
+    }
+
+    /// Brings sessions to the instances that they belong to: those of one that is gone, and those of which there is a
+    /// better one now.
+    fn settle(&mut self) {
+        let mut sessions = std::mem::take(&mut self.sessions);
+        sessions.retain(|session, place| {
+            let best = self.choose(&place.key);
+            if best == place.at {
+                return true;
+            }
+            let was_linked = place.at.is_some();
+            // If it is gone, there is nothing to leave.
+            let _ = self.ask(*session, place.at, 0, W::leave(best.is_some()));
+            place.at = best;
+            (!was_linked || place.queue.try_send(Delivery::Down).is_ok())
+                && (best.is_none() || place.queue.try_send(Delivery::Up).is_ok())
+        });
+        self.sessions = sessions;
+    }
 }
 
 /// There is no stream just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IsDown;
 
+/// Where a service is.
+#[derive(Clone)]
+pub enum Upstream {
+    /// In this process.
+    Here(Peer),
+    /// In others; all show each other the same token.
+    There(Directory, Secret),
+}
+
+impl Upstream {
+    /// For unary calls, which any instance answers.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        match self {
+            Self::Here(peer) => peer.clone(),
+            Self::There(directory, token) => any_peer(directory.clone(), token),
+        }
+    }
+}
+
+/// Makes a client of what reaches an instance.
+type Connect<C> = fn(Peer) -> C;
+
 impl<W: Carried> Link<W> {
-    /// Dials, and keeps dialling until the process stops. What concerns the whole stream goes to `whole`, in order with
-    /// what goes to the sessions.
-    pub(crate) fn start(
-        client: impl Open<W>,
+    /// Dials all instances, and keeps dialling until the process stops. What concerns a whole stream goes to `whole`, in
+    /// order with what goes to its sessions.
+    pub(crate) fn start<C: Open<W>>(
+        upstream: Upstream,
+        connect: Connect<C>,
         clock: Clock,
         lifecycle: &Lifecycle,
-        whole: impl FnMut(Whole<W>) + Send + 'static,
+        whole: impl Fn(Whole<W>) + Send + Sync + 'static,
     ) -> Self {
-        let state = Arc::new(Mutex::new(State { requests: None, sessions: HashMap::new(), last_session: 0 }));
+        let state = Arc::new(Mutex::new(State::new()));
         let (up, is_up) = watch::channel(false);
-        let keeper = Keeper { client, clock, state: state.clone(), up, whole };
-        lifecycle.spawn_essential(W::NAME, keeper.keep(lifecycle.clone()));
+        let keeper = Keeper { clock, state: state.clone(), up: Arc::new(up), whole: Arc::new(whole) };
+        lifecycle.spawn_essential(W::NAME, keeper.keep_all(upstream, connect, lifecycle.clone()));
         Self { state, is_up }
     }
 
-    /// A new session, which has not joined anything.
-    pub(crate) fn session(&self) -> (SessionHandle<W>, Inbox<W>) {
+    /// A new session, which has not joined anything. Sessions with the same key are on the same instance, while that is
+    /// there.
+    pub(crate) fn session(&self, key: String) -> (SessionHandle<W>, Inbox<W>) {
         let (sender, queue) = mpsc::channel(SESSION_EVENTS_MAX);
         let newest = W::CONFLATES.then(Slot::default);
         let mut state = lock(&self.state);
         state.last_session += 1;
         let session = state.last_session;
-        state.sessions.insert(session, Place { queue: sender, newest: newest.clone() });
+        let at = state.choose(&key);
+        state.sessions.insert(session, Place { queue: sender, newest: newest.clone(), key, at });
         (SessionHandle { state: self.state.clone(), session }, Inbox { queue, newest })
     }
 
@@ -222,10 +314,9 @@ pub(crate) struct SessionHandle<W: Wire> {
 impl<W: Wire> SessionHandle<W> {
     /// Asks the service. Never waits.
     pub(crate) fn ask(&self, request: u64, action: W::Action) -> Result<(), IsDown> {
-        match &lock(&self.state).requests {
-            Some(requests) => requests.send(W::request(self.session, request, action)).map_err(|_| IsDown),
-            None => Err(IsDown),
-        }
+        let state = lock(&self.state);
+        let at = state.sessions.get(&self.session).and_then(|place| place.at);
+        state.ask(self.session, at, request, action)
     }
 
     /// The number of this session's action that an event answers, if it does.
@@ -236,67 +327,149 @@ impl<W: Wire> SessionHandle<W> {
 
 impl<W: Wire> Drop for SessionHandle<W> {
     fn drop(&mut self) {
-        lock(&self.state).sessions.remove(&self.session);
+        let mut state = lock(&self.state);
+        let at = state.sessions.remove(&self.session).and_then(|place| place.at);
         // Without a stream there is nothing to leave.
-        let _ = self.ask(0, W::leave());
+        let _ = state.ask(self.session, at, 0, W::leave(false));
     }
 }
 
-struct Keeper<W: Wire, C, F> {
-    client: C,
+struct Keeper<W: Wire> {
     clock: Clock,
     state: Arc<Mutex<State<W>>>,
-    up: watch::Sender<bool>,
-    whole: F,
+    up: Arc<watch::Sender<bool>>,
+    whole: Arc<dyn Fn(Whole<W>) + Send + Sync>,
 }
 
-impl<W: Carried, C: Open<W>, F: FnMut(Whole<W>) + Send> Keeper<W, C, F> {
-    async fn keep(mut self, lifecycle: Lifecycle) -> Result<(), std::convert::Infallible> {
+impl<W: Wire> Clone for Keeper<W> {
+    fn clone(&self) -> Self {
+        let Self { clock, state, up, whole } = self;
+        Self { clock: clock.clone(), state: state.clone(), up: up.clone(), whole: whole.clone() }
+    }
+}
+
+impl<W: Carried> Keeper<W> {
+    /// Keeps a stream to each instance that there is.
+    async fn keep_all<C: Open<W>>(
+        self,
+        upstream: Upstream,
+        connect: Connect<C>,
+        lifecycle: Lifecycle,
+    ) -> Result<(), std::convert::Infallible> {
+        let (mut directory, token) = match upstream {
+            Upstream::Here(peer) => {
+                self.keep(connect(peer), "here".to_owned(), lifecycle).await;
+                return Ok(());
+            }
+            Upstream::There(directory, token) => (directory, token),
+        };
+        let mut kept: HashMap<String, CancellationToken> = HashMap::new();
+        let mut urls = directory.now();
+        loop {
+            kept.retain(|url, gone| {
+                let stays = urls.contains(url);
+                if !stays {
+                    gone.cancel();
+                }
+                stays
+            });
+            for url in urls {
+                if kept.contains_key(&url) {
+                    continue;
+                }
+                match remote_peer(&url, &token) {
+                    Ok(peer) => {
+                        let gone = CancellationToken::new();
+                        let (keeper, instance, ending) = (self.clone(), url.clone(), lifecycle.clone());
+                        let until = gone.clone();
+                        lifecycle.spawn(async move {
+                            tokio::select! {
+                                () = keeper.keep(connect(peer), instance.clone(), ending) => {}
+                                () = until.cancelled() => keeper.lost(&instance),
+                            }
+                        });
+                        kept.insert(url, gone);
+                    }
+                    Err(error) => tracing::error!(service = W::NAME, url, %error, "not the URL of a service"),
+                }
+            }
+            tokio::select! {
+                now = directory.changed() => urls = now,
+                () = lifecycle.stopped() => return Ok(()),
+            }
+        }
+    }
+
+    /// Keeps a stream to one instance until the process stops.
+    async fn keep<C: Open<W>>(&self, mut client: C, url: String, lifecycle: Lifecycle) {
         let service = W::NAME;
         let mut pause = REDIAL_FIRST;
         loop {
             let (requests, outgoing) = mpsc::unbounded_channel();
             tokio::select! {
-                dialled = self.client.open(UnboundedReceiverStream::new(outgoing)) => match dialled {
+                dialled = client.open(UnboundedReceiverStream::new(outgoing)) => match dialled {
                     Ok(stream) => {
-                        tracing::info!(service, "the link is up");
+                        tracing::info!(service, url, "the link is up");
                         pause = REDIAL_FIRST;
-                        (self.whole)(Whole::Up);
-                        self.set_stream(Some(requests));
+                        let id = self.found(url.clone(), requests);
                         tokio::select! {
-                            end = self.read(stream.into_inner()) => tracing::warn!(service, end, "the link broke"),
-                            () = lifecycle.stopped() => return Ok(()),
+                            end = self.read(id, stream.into_inner()) => {
+                                tracing::warn!(service, url, end, "the link broke");
+                            }
+                            () = lifecycle.stopped() => return,
                         }
-                        self.set_stream(None);
+                        self.lost(&url);
                     }
                     Err(status) => {
-                        tracing::warn!(service, code = ?status.code(), message = status.message(), "no link");
+                        tracing::warn!(service, url, code = ?status.code(), message = status.message(), "no link");
                     }
                 },
-                () = lifecycle.stopped() => return Ok(()),
+                () = lifecycle.stopped() => return,
             }
             tokio::time::sleep(self.clock.jittered(pause)).await;
             pause = REDIAL_MAX.min(pause * 2);
         }
     }
 
-    fn set_stream(&self, requests: Option<mpsc::UnboundedSender<W::Request>>) {
+    /// There is a stream to an instance: its share of the sessions moves there.
+    fn found(&self, url: String, requests: mpsc::UnboundedSender<W::Request>) -> u64 {
+        (self.whole)(Whole::Up);
         let mut state = lock(&self.state);
-        let is_up = requests.is_some();
-        state.requests = requests;
-        let delivery = || if is_up { Delivery::Up } else { Delivery::Down };
-        state.sessions.retain(|_, place| place.queue.try_send(delivery()).is_ok());
-        self.up.send_replace(is_up);
+        state.last_instance += 1;
+        let id = state.last_instance;
+        state.instances.push(Instance { id, url, requests, is_leaving: false });
+        state.settle();
+        self.up.send_replace(true);
+        id
     }
 
-    async fn read(&mut self, mut stream: tonic::Streaming<W::Response>) -> String {
+    /// There is none any more: its sessions move to others, or wait.
+    fn lost(&self, url: &str) {
+        let mut state = lock(&self.state);
+        state.instances.retain(|instance| instance.url != url);
+        state.settle();
+        self.up.send_replace(!state.instances.is_empty());
+    }
+
+    /// An instance goes away soon: its sessions move to others at once, if there are any.
+    fn leaves(&self, id: u64) {
+        let mut state = lock(&self.state);
+        if let Some(instance) = state.instances.iter_mut().find(|instance| instance.id == id) {
+            tracing::info!(service = W::NAME, url = instance.url, "the instance is leaving");
+            instance.is_leaving = true;
+            state.settle();
+        }
+    }
+
+    async fn read(&self, id: u64, mut stream: tonic::Streaming<W::Response>) -> String {
         loop {
             match stream.message().await {
                 Ok(Some(frame)) => {
                     match W::split_response(frame) {
-                        (sessions, Some(event), answer) => self.deliver(&sessions, event, answer),
+                        (_, Some(event), _) if W::is_go_away(&event) => self.leaves(id),
+                        (sessions, Some(event), answer) => self.deliver(id, &sessions, event, answer),
                         // An event of a later version: whoever asked waits all the same.
-                        (_, None, Some(answer)) => self.answered(answer),
+                        (_, None, Some(answer)) => self.answered(id, answer),
                         (_, None, None) => {}
                     }
                     // Lets the sessions run between the frames of a busy stream, before their inboxes are full.
@@ -307,14 +480,8 @@ impl<W: Carried, C: Open<W>, F: FnMut(Whole<W>) + Send> Keeper<W, C, F> {
             }
         }
     }
-}
 
-impl<W: Carried, C, F: FnMut(Whole<W>)> Keeper<W, C, F> {
-    fn deliver(&mut self, sessions: &[u64], event: W::Event, answer: Option<Answer>) {
-        if W::is_go_away(&event) {
-            tracing::info!(service = W::NAME, "the service is leaving");
-            return;
-        }
+    fn deliver(&self, id: u64, sessions: &[u64], event: W::Event, answer: Option<Answer>) {
         if sessions.is_empty() {
             (self.whole)(Whole::Event(event));
             return;
@@ -323,7 +490,8 @@ impl<W: Carried, C, F: FnMut(Whole<W>)> Keeper<W, C, F> {
         let told = Arc::new(Told::new(event, answer));
         let mut state = lock(&self.state);
         for session in sessions {
-            let Some(place) = state.sessions.get(session) else { continue };
+            // One that has moved hears the same from its new instance.
+            let Some(place) = state.sessions.get(session).filter(|place| place.at == Some(id)) else { continue };
             if !place.deliver(&told, is_conflated) {
                 // Its inbox ends, and with it the session.
                 state.sessions.remove(session);
@@ -332,13 +500,13 @@ impl<W: Carried, C, F: FnMut(Whole<W>)> Keeper<W, C, F> {
         drop(state);
         // What the newest takes the place of may have been an answer.
         if let Some(answer) = told.answer.filter(|_| is_conflated) {
-            self.answered(answer);
+            self.answered(id, answer);
         }
     }
 
-    fn answered(&self, answer: Answer) {
+    fn answered(&self, id: u64, answer: Answer) {
         let mut state = lock(&self.state);
-        let Some(place) = state.sessions.get(&answer.session) else { return };
+        let Some(place) = state.sessions.get(&answer.session).filter(|place| place.at == Some(id)) else { return };
         if place.queue.try_send(Delivery::Answered(answer.request)).is_err() {
             state.sessions.remove(&answer.session);
         }
@@ -352,40 +520,36 @@ fn lock<W: Wire>(state: &Mutex<State<W>>) -> MutexGuard<'_, State<W>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use switchboard_proto::{
-        location::v1::{Moved, Position, share_response::Event},
+        location::v1::{Moved, Position, ShareRequest, share_request::Action, share_response::Event},
         wire,
     };
 
     use super::*;
 
-    fn state() -> Arc<Mutex<State<wire::Location>>> {
-        Arc::new(Mutex::new(State { requests: None, sessions: HashMap::new(), last_session: 0 }))
+    fn keeper() -> Keeper<wire::Location> {
+        let state = Arc::new(Mutex::new(State::new()));
+        Keeper { clock: Clock::System, state, up: Arc::new(watch::channel(false).0), whole: Arc::new(|_| {}) }
+    }
+
+    fn link(keeper: &Keeper<wire::Location>) -> Link<wire::Location> {
+        Link { state: keeper.state.clone(), is_up: keeper.up.subscribe() }
     }
 
     /// A session without a service.
     pub(crate) fn unlinked() -> (SessionHandle<wire::Location>, Inbox<wire::Location>) {
-        let state = state();
-        let (queue, receiver) = mpsc::channel(SESSION_EVENTS_MAX);
-        let newest = Some(Slot::default());
-        lock(&state).sessions.insert(1, Place { queue, newest: newest.clone() });
-        (SessionHandle { state, session: 1 }, Inbox { queue: receiver, newest })
+        link(&keeper()).session(String::new())
     }
 
     #[tokio::test]
     async fn a_slow_reader_gets_the_newest_position_and_every_answer() {
-        let (handle, mut inbox) = unlinked();
-        let mut keeper = Keeper {
-            client: (),
-            clock: Clock::System,
-            state: handle.state.clone(),
-            up: watch::channel(true).0,
-            whole: |_: Whole<wire::Location>| {},
-        };
+        let keeper = keeper();
+        let id = keeper.found("http://one:1".to_owned(), mpsc::unbounded_channel().0);
+        let (_handle, mut inbox) = link(&keeper).session("pair".to_owned());
         for number in 0..10_000_u32 {
             let position = Some(Position { latitude: f64::from(number), ..Position::default() });
             let event = Event::Moved(Moved { pair: None, position });
             let answer = (number % 1_000 == 7).then_some(Answer { session: 1, request: u64::from(number) });
-            keeper.deliver(&[1, 2], event, answer);
+            keeper.deliver(id, &[1, 2], event, answer);
         }
         assert!(matches!(inbox.try_recv(), Some(Delivery::Newest)));
         let newest = inbox.newest().expect("a position");
@@ -394,5 +558,89 @@ pub(crate) mod tests {
             assert!(matches!(inbox.try_recv(), Some(Delivery::Answered(request)) if request == answered));
         }
         assert!(inbox.newest().is_none() && inbox.try_recv().is_none(), "no backlog");
+    }
+
+    /// What an instance is asked: sessions that leave, and whether they move.
+    fn left(requests: &mut mpsc::UnboundedReceiver<ShareRequest>) -> Vec<(u64, bool)> {
+        let mut left = Vec::new();
+        while let Ok(request) = requests.try_recv() {
+            if let Some(Action::Leave(leave)) = request.action {
+                left.push((request.session, leave.moves));
+            }
+        }
+        left
+    }
+
+    fn heard(inbox: &mut Inbox<wire::Location>) -> Vec<&'static str> {
+        let mut heard = Vec::new();
+        while let Some(delivery) = inbox.try_recv() {
+            heard.push(match delivery {
+                Delivery::Up => "up",
+                Delivery::Down => "down",
+                _ => "something",
+            });
+        }
+        heard
+    }
+
+    #[tokio::test]
+    async fn an_instance_that_comes_or_goes_moves_only_its_share() {
+        const SESSIONS: usize = 300;
+        let keeper = keeper();
+        let link = link(&keeper);
+        let mut sessions: Vec<_> = (0..SESSIONS).map(|n| link.session(format!("key {n}"))).collect();
+        let urls = ["http://one:1", "http://two:2", "http://three:3"];
+        let mut instances: Vec<_> = Vec::new();
+        for (number, url) in urls.into_iter().enumerate() {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let id = keeper.found(url.to_owned(), sender);
+            instances.push((id, receiver));
+            let moved = sessions.iter_mut().filter_map(|(_, inbox)| (!heard(inbox).is_empty()).then_some(())).count();
+            let share = SESSIONS / (number + 1);
+            assert!(moved > share * 2 / 3 && moved < share * 4 / 3 || number == 0, "{moved} of {share}");
+            let gone: usize = instances.iter_mut().map(|(_, requests)| left(requests).len()).sum();
+            assert_eq!(gone, if number == 0 { 0 } else { moved });
+        }
+        let at = |link: &Link<wire::Location>, id: u64| {
+            lock(&link.state).sessions.values().filter(|place| place.at == Some(id)).count()
+        };
+        let shares: Vec<usize> = instances.iter().map(|(id, _)| at(&link, *id)).collect();
+        assert_eq!(shares.iter().sum::<usize>(), SESSIONS);
+
+        // One says that it leaves: its sessions go on elsewhere, and say so.
+        keeper.leaves(instances[0].0);
+        let moved: Vec<_> = left(&mut instances[0].1);
+        assert!(moved.len() == shares[0] && moved.iter().all(|(_, moves)| *moves));
+        assert_eq!(at(&link, instances[0].0), 0);
+        // Another breaks.
+        for (_, inbox) in &mut sessions {
+            heard(inbox);
+        }
+        let broken = at(&link, instances[1].0);
+        keeper.lost(urls[1]);
+        let told: Vec<_> = sessions.iter_mut().map(|(_, inbox)| heard(inbox)).filter(|told| !told.is_empty()).collect();
+        assert!(told.len() == broken && told.iter().all(|told| *told == ["down", "up"]), "{told:?}");
+        // The last but one that is left is better than none, even if it is leaving.
+        keeper.lost(urls[2]);
+        assert_eq!(at(&link, instances[0].0), SESSIONS);
+        keeper.lost(urls[0]);
+        for (_, inbox) in &mut sessions {
+            assert_eq!(heard(inbox).last(), Some(&"down"));
+        }
+        assert!(!link.is_up());
+    }
+
+    #[tokio::test]
+    async fn what_an_instance_still_says_to_a_session_that_moved_is_not_heard() {
+        let keeper = keeper();
+        let (handle, mut inbox) = link(&keeper).session("key".to_owned());
+        let one = keeper.found("http://one:1".to_owned(), mpsc::unbounded_channel().0);
+        keeper.leaves(one);
+        let two = keeper.found("http://two:2".to_owned(), mpsc::unbounded_channel().0);
+        assert_eq!(heard(&mut inbox), ["up", "down", "up"]);
+        for (id, is_heard) in [(one, false), (two, true)] {
+            keeper.deliver(id, &[handle.session], Event::GoAway(Default::default()), None);
+            assert_eq!(!heard(&mut inbox).is_empty(), is_heard);
+        }
     }
 }

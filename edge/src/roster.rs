@@ -58,6 +58,7 @@ pub(crate) struct Part {
 #[derive(Clone)]
 pub(crate) struct Roster {
     state: Arc<Mutex<State>>,
+    key: Arc<str>,
     lifecycle: Lifecycle,
 }
 
@@ -80,8 +81,14 @@ struct Entry {
 }
 
 impl Roster {
-    pub(crate) fn new(lifecycle: Lifecycle) -> Self {
-        Self { state: Arc::default(), lifecycle }
+    /// The key is this edge's own.
+    pub(crate) fn new(key: &str, lifecycle: Lifecycle) -> Self {
+        Self { state: Arc::default(), key: Arc::from(key), lifecycle }
+    }
+
+    /// What brings all presence sessions of this edge to one instance: the roster is told once for a stream.
+    pub(crate) fn key(&self) -> String {
+        self.key.to_string()
     }
 
     /// Who comes and goes from now on.
@@ -257,7 +264,7 @@ mod tests {
     }
 
     fn roster() -> Roster {
-        let roster = Roster::new(Lifecycle::new());
+        let roster = Roster::new("edge", Lifecycle::new());
         roster.hear(Whole::Up);
         roster.hear(told(&["a"], false));
         roster.hear(told(&["b"], true));

@@ -126,8 +126,8 @@ pub trait Wire: Sized + Send + Sync + 'static {
     fn split_response(response: Self::Response) -> (Vec<u64>, Option<Self::Event>, Option<Answer>);
     /// The action that brings a session in.
     fn join(join: Self::Join) -> Self::Action;
-    /// The action that takes it out.
-    fn leave() -> Self::Action;
+    /// The action that takes it out; when it `moves`, it goes on at another instance.
+    fn leave(moves: bool) -> Self::Action;
     /// Which of the two an action is, if one of them.
     fn kind(action: Self::Action) -> Kind<Self>;
     /// Whether an action brings a session in.
@@ -150,7 +150,10 @@ pub enum Kind<W: Wire> {
     /// It comes in.
     Join(W::Join),
     /// It goes out.
-    Leave,
+    Leave {
+        /// It goes on at another instance.
+        moves: bool,
+    },
     /// It does something while it is in.
     Other(W::Action),
 }
@@ -204,8 +207,8 @@ macro_rules! wire {
                 Self::Action::Join(join)
             }
 
-            fn leave() -> Self::Action {
-                Self::Action::Leave(crate::$package::v1::Leave {})
+            fn leave(moves: bool) -> Self::Action {
+                Self::Action::Leave(crate::$package::v1::Leave { moves })
             }
 
             // A stream whose sessions only come and go has no other action.
@@ -213,7 +216,7 @@ macro_rules! wire {
             fn kind(action: Self::Action) -> Kind<Self> {
                 match action {
                     Self::Action::Join(join) => Kind::Join(join),
-                    Self::Action::Leave(_) => Kind::Leave,
+                    Self::Action::Leave(leave) => Kind::Leave { moves: leave.moves },
                     other => Kind::Other(other),
                 }
             }

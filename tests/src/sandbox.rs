@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::Context as _;
 use switchboard::{
     Listeners, Plan, Secrets,
-    config::{Config, Role},
+    config::{Config, Role, ServicesConfig},
     provision::provision,
     start,
 };
@@ -69,7 +69,7 @@ impl Sandbox {
         change(&mut config);
         let bus = Bus::local();
         let (edge, grpc, secrets, lifecycle) = run(&config, bus.clone(), &Role::ALL).await?;
-        let edge = edge.context("an edge")?;
+        let (edge, grpc) = (edge.context("an edge")?, grpc.context("services")?);
         Ok(Self { edge, grpc, secrets, lifecycle, config, bus, _directory: directory })
     }
 
@@ -80,7 +80,26 @@ impl Sandbox {
     /// When they cannot start.
     pub async fn another(&self, roles: &[Role]) -> anyhow::Result<(SocketAddr, Lifecycle)> {
         let (_, grpc, _, lifecycle) = run(&self.config, self.bus.another(), roles).await?;
-        Ok((grpc, lifecycle))
+        Ok((grpc.context("services")?, lifecycle))
+    }
+
+    /// An edge over instances of all services at these addresses. Its address, and what ends it.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub async fn edge_over(&self, instances: &[SocketAddr]) -> anyhow::Result<(SocketAddr, Lifecycle)> {
+        let urls: Vec<String> = instances.iter().map(|address| format!("http://{address}")).collect();
+        let list = urls.join(",");
+        let mut config = self.config.clone();
+        config.services = ServicesConfig {
+            identity: list.clone(),
+            chat: list.clone(),
+            location: list.clone(),
+            notification: list.clone(),
+            presence: list,
+        };
+        let (edge, _, _, lifecycle) = run(&config, self.bus.another(), &[Role::Edge]).await?;
+        Ok((edge.context("an edge")?, lifecycle))
     }
 
     /// Loads people and conversations: see `switchboard provision --help`.
@@ -113,9 +132,17 @@ impl Sandbox {
     /// # Errors
     /// When the server does not upgrade.
     pub async fn connect(&self, path: &str, user_id: &str) -> anyhow::Result<Client> {
+        self.connect_at(self.edge, path, user_id).await
+    }
+
+    /// Connects to a path of another edge as a user.
+    ///
+    /// # Errors
+    /// When the server does not upgrade.
+    pub async fn connect_at(&self, edge: SocketAddr, path: &str, user_id: &str) -> anyhow::Result<Client> {
         let mark = if path.contains('?') { '&' } else { '?' };
         let token = self.token(user_id)?;
-        Client::connect(&format!("ws://{}{path}{mark}token={token}", self.edge), &[]).await
+        Client::connect(&format!("ws://{edge}{path}{mark}token={token}"), &[]).await
     }
 
     /// The way to this sandbox's services.
@@ -185,10 +212,10 @@ async fn run(
     config: &Config,
     bus: Bus,
     roles: &[Role],
-) -> anyhow::Result<(Option<SocketAddr>, SocketAddr, Secrets, Lifecycle)> {
+) -> anyhow::Result<(Option<SocketAddr>, Option<SocketAddr>, Secrets, Lifecycle)> {
     let listeners = Listeners::bind(config, roles)?;
     let edge = listeners.edge.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
-    let grpc = listeners.grpc.as_ref().context("services")?.local_addr()?;
+    let grpc = listeners.grpc.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
     let secrets = Secrets::of(config)?;
     let lifecycle = Lifecycle::new();
     let plan = Plan { roles: roles.to_vec(), listeners, bus, playground: None };

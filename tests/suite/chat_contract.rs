@@ -636,7 +636,7 @@ async fn a_stream_carries_many_sessions(sandbox: &Sandbox) -> anyhow::Result<()>
     }
     // A join that is left at once, and another with the same number.
     stream.join(40, &id, "p", "");
-    stream.act(40, 0, Action::Leave(Leave {}));
+    stream.act(40, 0, Action::Leave(Leave::default()));
     stream.join(40, &other.id, "p", "");
     for expected in [&id, &other.id] {
         let Some(Event::Joined(joined)) = stream.next().await?.event else { panic!("not joined") };
@@ -647,9 +647,9 @@ async fn a_stream_carries_many_sessions(sandbox: &Sandbox) -> anyhow::Result<()>
     // An action without a number is answered by what it does, and by nothing else.
     stream.say(3, 0, "unnumbered");
     assert_eq!(stream.next_message().await?.2, "unnumbered");
-    stream.act(40, 0, Action::Leave(Leave {}));
+    stream.act(40, 0, Action::Leave(Leave::default()));
     // Who left hears nothing.
-    stream.act(1, 0, Action::Leave(Leave {}));
+    stream.act(1, 0, Action::Leave(Leave::default()));
     stream.say(2, 12, "alone");
     assert_eq!(stream.next_message().await?, (vec![2], 3, "alone".into(), Some((2, 12))));
     Ok(())
@@ -681,8 +681,8 @@ async fn joins_are_told_once_per_person(sandbox: &Sandbox) -> anyhow::Result<()>
     stream.join(3, &id, "9", "staff");
     assert!(matches!(stream.next().await?.event, Some(Event::Joined(_))), "the second socket was not told");
     assert!(matches!(stream.next().await?.event, Some(Event::ParticipantJoined(joined)) if joined.role == "staff"));
-    stream.act(1, 0, Action::Leave(Leave {}));
-    stream.act(2, 0, Action::Leave(Leave {}));
+    stream.act(1, 0, Action::Leave(Leave::default()));
+    stream.act(2, 0, Action::Leave(Leave::default()));
     let frame = stream.next().await?;
     assert_eq!(frame.sessions, [3], "told when the last socket left, to who remains");
     assert!(matches!(frame.event, Some(Event::ParticipantLeft(left)) if left.user_id == "dev"));
@@ -700,15 +700,15 @@ async fn joins_are_told_once_per_person(sandbox: &Sandbox) -> anyhow::Result<()>
     assert!(matches!(stream.next().await?.event, Some(Event::Joined(_))));
     assert!(matches!(stream.next().await?.event, Some(Event::ParticipantJoined(_))), "its going had been told");
     // The room ends with its last session, and knows nothing when it begins anew.
-    stream.act(4, 0, Action::Leave(Leave {}));
+    stream.act(4, 0, Action::Leave(Leave::default()));
     assert!(matches!(stream.next().await?.event, Some(Event::ParticipantLeft(_))));
-    stream.act(3, 0, Action::Leave(Leave {}));
+    stream.act(3, 0, Action::Leave(Leave::default()));
     stream.act(5, 1, again(Vec::new()));
     assert!(matches!(stream.next().await?.event, Some(Event::Joined(_))));
     stream.join(3, &id, "9", "staff");
     assert!(matches!(stream.next().await?.event, Some(Event::Joined(_))), "the one before came silently");
     assert!(matches!(stream.next().await?.event, Some(Event::ParticipantJoined(joined)) if joined.role == "staff"));
-    stream.act(5, 0, Action::Leave(Leave {}));
+    stream.act(5, 0, Action::Leave(Leave::default()));
     assert!(matches!(stream.next().await?.event, Some(Event::ParticipantLeft(_))));
     let image = Send {
         message_type: MessageType::Image.into(),

@@ -5,6 +5,7 @@ mod chat_contract;
 mod coverage;
 mod crash;
 mod hostile;
+mod instances;
 mod limits;
 mod location;
 mod notifications;

@@ -122,8 +122,8 @@ async fn contract(backend: Backend) -> anyhow::Result<()> {
     assert_eq!((page.users[0].user_id.as_str(), page.next_page_token.as_str()), ("b", ""));
 
     // One of two sessions goes: nothing is told. Then the other: that is.
-    stream.ask(1, Action::Leave(switchboard_proto::presence::v1::Leave {}))?;
-    stream.ask(2, Action::Leave(switchboard_proto::presence::v1::Leave {}))?;
+    stream.ask(1, Action::Leave(switchboard_proto::presence::v1::Leave::default()))?;
+    stream.ask(2, Action::Leave(switchboard_proto::presence::v1::Leave::default()))?;
     while stream.roster.contains_key("b") {
         stream.any().await?;
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use switchboard_chassis::{
     config::{self, Mistakes},
     db::{self, StoreConfig},
+    directory,
     grpc::GrpcConfig,
 };
 use switchboard_chat::ChatConfig;
@@ -83,7 +84,8 @@ impl Default for LogConfig {
     }
 }
 
-/// `[services]`: where an edge finds services that do not run in its own process.
+/// `[services]`: where services are found that do not run in the own process: comma-separated URLs of instances, or of
+/// names that stand for several, such as `http://chat.internal:50051`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServicesConfig {
@@ -175,16 +177,14 @@ impl Config {
             mistakes.push("grpc.token: printable ASCII without blanks".to_owned());
         }
         let services = &config.services;
-        for (setting, url) in [
+        for (setting, list) in [
             ("services.identity", &services.identity),
             ("services.chat", &services.chat),
             ("services.location", &services.location),
             ("services.notification", &services.notification),
             ("services.presence", &services.presence),
         ] {
-            if !url.starts_with("http://") && !url.starts_with("https://") {
-                mistakes.push(format!("{setting}: begin with http:// or https://"));
-            }
+            mistakes.extend(directory::mistake(list).map(|wrong| format!("{setting}: {wrong}")));
         }
         Mistakes::check(mistakes)?;
         Ok(config)

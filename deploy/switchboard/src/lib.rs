@@ -9,12 +9,8 @@ use std::{fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _};
 
 use anyhow::Context as _;
 use switchboard_bus::Bus;
-use switchboard_chassis::{
-    Clock, Lifecycle, Secret,
-    db::Db,
-    grpc::{Peer, Services, remote_peer},
-};
-use switchboard_edge::{Playground, Upstreams};
+use switchboard_chassis::{Clock, Directory, Lifecycle, Secret, db::Db, grpc::Services};
+use switchboard_edge::{Playground, Upstream, Upstreams};
 use tokio::net::TcpListener;
 
 use config::{Config, Role};
@@ -149,22 +145,23 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     if let Some(listener) = listeners.grpc {
         lifecycle.spawn_server("gRPC server", services.serve(listener, lifecycle.clone()));
     }
-    let peer = |role: Role, url: &str| -> anyhow::Result<Peer> {
+    let upstream = |role: Role, list: &str| -> anyhow::Result<Upstream> {
         if roles.contains(&role) {
-            return Ok(local.clone());
+            return Ok(Upstream::Here(local.clone()));
         }
-        remote_peer(url, &secrets.grpc_token).with_context(|| format!("{url} is not the URL of a service"))
+        let directory = Directory::new(list, lifecycle).map_err(anyhow::Error::msg)?;
+        Ok(Upstream::There(directory, secrets.grpc_token.clone()))
     };
     if let Some(absences) = absences {
-        absences.notify(peer(Role::Notification, &config.services.notification)?, lifecycle);
+        absences.notify(upstream(Role::Notification, &config.services.notification)?.peer(), lifecycle);
     }
     if let Some(listener) = listeners.edge {
         let upstreams = Upstreams {
-            identity: peer(Role::Identity, &config.services.identity)?,
-            chat: peer(Role::Chat, &config.services.chat)?,
-            location: peer(Role::Location, &config.services.location)?,
-            notification: peer(Role::Notification, &config.services.notification)?,
-            presence: peer(Role::Presence, &config.services.presence)?,
+            identity: upstream(Role::Identity, &config.services.identity)?,
+            chat: upstream(Role::Chat, &config.services.chat)?,
+            location: upstream(Role::Location, &config.services.location)?,
+            notification: upstream(Role::Notification, &config.services.notification)?,
+            presence: upstream(Role::Presence, &config.services.presence)?,
         };
         let edge =
             switchboard_edge::serve(config.edge.clone(), listener, upstreams, playground, clock, lifecycle.clone());

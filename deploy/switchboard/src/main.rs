@@ -13,9 +13,9 @@ use switchboard::{
 };
 use switchboard_bus::Bus;
 use switchboard_chassis::{
-    Clock, Lifecycle,
+    Clock, Directory, Lifecycle,
     config::environment,
-    grpc::{Peer, remote_peer},
+    grpc::{Peer, any_peer, remote_peer},
     telemetry,
 };
 use switchboard_identity::jwt;
@@ -143,8 +143,9 @@ fn main() -> anyhow::Result<()> {
                 } else {
                     std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?
                 };
-                let (identity, chat) =
-                    (peer(&config, &config.services.identity)?, peer(&config, &config.services.chat)?);
+                let (services, lifecycle) = (&config.services, Lifecycle::new());
+                let identity = peer(&config, &services.identity, &lifecycle)?;
+                let chat = peer(&config, &services.chat, &lifecycle)?;
                 say(&provision(&lines, identity, chat).await?.to_string());
                 Ok(())
             }
@@ -156,9 +157,9 @@ fn main() -> anyhow::Result<()> {
     })
 }
 
-fn peer(config: &Config, url: &str) -> anyhow::Result<Peer> {
-    let secrets = Secrets::of(config)?;
-    remote_peer(url, &secrets.grpc_token).with_context(|| format!("{url} is not the URL of a service"))
+fn peer(config: &Config, list: &str, lifecycle: &Lifecycle) -> anyhow::Result<Peer> {
+    let directory = Directory::new(list, lifecycle).map_err(anyhow::Error::msg)?;
+    Ok(any_peer(directory, &Secrets::of(config)?.grpc_token))
 }
 
 async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Result<()> {

@@ -166,7 +166,11 @@ pub mod join {
 }
 /// Leaves the conversation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Leave {}
+pub struct Leave {
+    /// The session goes on at another instance: nobody is told that it left.
+    #[prost(bool, tag = "1")]
+    pub moves: bool,
+}
 /// A message to store.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Send {

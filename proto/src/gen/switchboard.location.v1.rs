@@ -72,7 +72,11 @@ pub struct Join {
 }
 /// Leaves the share.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Leave {}
+pub struct Leave {
+    /// The session goes on at another instance: nobody is told that it left.
+    #[prost(bool, tag = "1")]
+    pub moves: bool,
+}
 /// What happened, to some sessions of this stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ShareResponse {

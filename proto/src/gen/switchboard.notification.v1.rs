@@ -84,7 +84,11 @@ pub struct Join {
 }
 /// Leaves the inbox.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Leave {}
+pub struct Leave {
+    /// The session goes on at another instance: nobody is told that it left.
+    #[prost(bool, tag = "1")]
+    pub moves: bool,
+}
 /// Marks notifications as read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Read {

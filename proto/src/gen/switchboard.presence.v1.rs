@@ -47,7 +47,11 @@ pub struct Join {
 }
 /// The session ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Leave {}
+pub struct Leave {
+    /// The session goes on at another instance: nobody is told that it left.
+    #[prost(bool, tag = "1")]
+    pub moves: bool,
+}
 /// What happened.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TrackResponse {

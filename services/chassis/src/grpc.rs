@@ -1,8 +1,14 @@
 //! How a process offers its gRPC services, and how it reaches those of others.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use http_body_util::{BodyExt as _, Full};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tonic::{
@@ -15,7 +21,7 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
-use crate::{Error, Kind, Lifecycle, Secret};
+use crate::{Directory, Error, Kind, Lifecycle, Secret};
 
 /// A window for a whole connection: since h2 0.4.16, many small unread frames on a connection with a small window end
 /// the connection (`too_many_data_frames`; the budget is half of this).
@@ -165,6 +171,88 @@ pub fn remote_peer(url: &str, token: &Secret) -> Result<Peer, tonic::transport::
         .keep_alive_while_idle(true)
         .connect_lazy();
     Ok(with_token(channel, token))
+}
+
+/// Reaches any instance of a service, one after the other. A call whose connection could not be made goes to the next
+/// one; a call that was under way when its connection broke does not, because it may have been done.
+#[must_use]
+pub fn any_peer(directory: Directory, token: &Secret) -> Peer {
+    let instances = Arc::new(Instances { directory, token: token.clone(), known: Mutex::default() });
+    BoxCloneSyncService::new(tower::service_fn(move |request: Request<Body>| {
+        let instances = instances.clone();
+        async move { instances.call(request).await }
+    }))
+}
+
+struct Instances {
+    directory: Directory,
+    token: Secret,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    peers: Vec<(String, Peer)>,
+    /// Whose turn it is.
+    next: usize,
+}
+
+impl Instances {
+    async fn call(&self, request: Request<Body>) -> Result<Response<Body>, PeerError> {
+        let (parts, body) = request.into_parts();
+        // Unary calls have small bodies, and may have to be made again.
+        let body = body.collect().await.map_err(|status| PeerError(status.into()))?.to_bytes();
+        if self.directory.now().is_empty() {
+            // Its name is being looked up for the first time.
+            let _ = tokio::time::timeout(CONNECT_TIMEOUT, self.directory.clone().changed()).await;
+        }
+        let mut failure = PeerError("no instance of the service is known".into());
+        for peer in self.in_turn() {
+            let body = Body::new(Full::new(body.clone()).map_err(|never| match never {}));
+            let request = Request::from_parts(parts.clone(), body);
+            match peer.oneshot(request).await {
+                Err(error) if error.is_not_connected() => failure = error,
+                other => return other,
+            }
+        }
+        Err(failure)
+    }
+
+    /// All instances, beginning with the one whose turn it is.
+    fn in_turn(&self) -> Vec<Peer> {
+        let urls = self.directory.now();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.peers.retain(|(url, _)| urls.contains(url));
+        for url in urls {
+            if !known.peers.iter().any(|(theirs, _)| *theirs == url) {
+                match remote_peer(&url, &self.token) {
+                    Ok(peer) => known.peers.push((url, peer)),
+                    Err(error) => tracing::error!(url, %error, "not the URL of a service"),
+                }
+            }
+        }
+        known.next = known.next.wrapping_add(1);
+        let mut peers: Vec<Peer> = known.peers.iter().map(|(_, peer)| peer.clone()).collect();
+        if !peers.is_empty() {
+            let turn = known.next % peers.len();
+            peers.rotate_left(turn);
+        }
+        peers
+    }
+}
+
+impl PeerError {
+    /// Whether nothing was sent, because there was no connection.
+    fn is_not_connected(&self) -> bool {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self.0.as_ref());
+        while let Some(error) = source {
+            if error.is::<tonic::ConnectError>() {
+                return true;
+            }
+            source = error.source();
+        }
+        false
+    }
 }
 
 fn with_token<S>(service: S, token: &Secret) -> Peer

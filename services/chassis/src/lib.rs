@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod directory;
 pub mod error;
 pub mod grpc;
 pub mod lifecycle;
@@ -16,6 +17,7 @@ pub mod telemetry;
 pub mod testing;
 
 pub use clock::{Clock, Micros};
+pub use directory::Directory;
 pub use error::{Error, Kind, Violation};
 pub use lifecycle::Lifecycle;
 pub use secret::Secret;

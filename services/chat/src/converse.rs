@@ -90,8 +90,8 @@ impl switchboard_sessions::Rooms for Rooms {
         }
     }
 
-    fn leave(&self, link: &Link, session: u64, admitted: &Admitted) {
-        self.hub.leave(link, session, admitted);
+    fn leave(&self, link: &Link, session: u64, admitted: &Admitted, moves: bool) {
+        self.hub.leave(link, session, admitted, moves);
     }
 }
 

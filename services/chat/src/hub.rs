@@ -209,7 +209,7 @@ impl Hub {
     }
 
     /// Lets a session go. The room goes with its last one.
-    pub(crate) fn leave(&self, link: &Link, session: u64, admitted: &Admitted) {
+    pub(crate) fn leave(&self, link: &Link, session: u64, admitted: &Admitted, moves: bool) {
         let id = admitted.conversation.id;
         let mut rooms = self.shard(id);
         let Some(Room::Open(room)) = rooms.get_mut(&id) else { return };
@@ -221,7 +221,7 @@ impl Hub {
             *sessions -= 1;
             if *sessions == 0 {
                 room.people.remove(&person);
-                if rules::announces_joins(room.conversation.kind) {
+                if !moves && rules::announces_joins(room.conversation.kind) {
                     let at = Some(timestamp(self.clock.now()));
                     let left = ParticipantLeft { user_id: person.0.clone(), role: person.1.as_str().to_owned(), at };
                     room.gone.insert(person);

@@ -73,7 +73,7 @@ impl switchboard_sessions::Rooms for Rooms {
         None
     }
 
-    fn leave(&self, link: &Link<Location>, session: u64, admitted: &Admitted) {
+    fn leave(&self, link: &Link<Location>, session: u64, admitted: &Admitted, _: bool) {
         self.hub.leave(link, session, &admitted.pair);
     }
 }

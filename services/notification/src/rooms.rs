@@ -89,7 +89,7 @@ impl Rooms for Inboxes {
         }
     }
 
-    fn leave(&self, link: &Link, session: u64, user_id: &String) {
+    fn leave(&self, link: &Link, session: u64, user_id: &String, _: bool) {
         self.hub.leave(link, session, user_id);
     }
 }

@@ -93,7 +93,7 @@ impl Track {
     }
 
     async fn leave(&self, session: u64) {
-        self.act(session, 0, Action::Leave(Leave {})).await;
+        self.act(session, 0, Action::Leave(Leave::default())).await;
     }
 
     async fn next(&mut self) -> TrackResponse {

@@ -41,7 +41,7 @@ impl Rooms for Track {
         None
     }
 
-    fn leave(&self, link: &Link<Wire>, _: u64, user_id: &UserId) {
+    fn leave(&self, link: &Link<Wire>, _: u64, user_id: &UserId, _: bool) {
         self.hub.leave(link, user_id);
     }
 }

@@ -45,8 +45,8 @@ pub trait Rooms: Clone + Send + Sync + 'static {
         pending: usize,
     ) -> Option<BoxFuture<'static, ()>>;
 
-    /// Lets a session go.
-    fn leave(&self, link: &Link<Self::Wire>, session: u64, admitted: &Self::Admitted);
+    /// Lets a session go; when it `moves`, it goes on at another instance, and nobody shall be told that it left.
+    fn leave(&self, link: &Link<Self::Wire>, session: u64, admitted: &Self::Admitted, moves: bool);
 }
 
 /// The response side of a stream.
@@ -113,7 +113,7 @@ async fn serve<R: Rooms>(
     }
     for (session, state) in stream.sessions {
         if let Session::In(admitted) = state {
-            rooms.leave(&link, session, &admitted);
+            rooms.leave(&link, session, &admitted, false);
         }
     }
 }
@@ -144,14 +144,14 @@ impl<R: Rooms> Sessions<R> {
                     async move { Done::Joined { session, join: number, admitted: rooms.join(asker, join).await } };
                 self.pending.push(joining.boxed());
             }
-            (Kind::Leave, Entry::Occupied(state)) => {
+            (Kind::Leave { moves }, Entry::Occupied(state)) => {
                 // One that is still joining leaves when it is in: see `done`.
                 if let Session::In(admitted) = state.get() {
-                    self.rooms.leave(&self.link, session, admitted);
+                    self.rooms.leave(&self.link, session, admitted, moves);
                 }
                 state.remove();
             }
-            (Kind::Leave, Entry::Vacant(_)) => {}
+            (Kind::Leave { .. }, Entry::Vacant(_)) => {}
             (Kind::Other(_), Entry::Vacant(_)) => refuse(Misuse::NotJoined),
             (Kind::Other(action), Entry::Occupied(mut state)) => match state.get_mut() {
                 Session::Joining(_, early) if early.len() < EARLY_ACTIONS_MAX => early.push((request, action)),
@@ -183,7 +183,7 @@ impl<R: Rooms> Sessions<R> {
                 }
             }
             // It left before it was in.
-            (Some(admitted), None) => self.rooms.leave(&self.link, session, &admitted),
+            (Some(admitted), None) => self.rooms.leave(&self.link, session, &admitted, false),
             (None, early) => {
                 for (request, _) in early.into_iter().flatten() {
                     self.link.asker(session, request).tell(R::Wire::misused(Misuse::NotJoined));
