@@ -34,7 +34,10 @@ use switchboard_proto::{
     notification::v1::notification_service_client::NotificationServiceClient,
     presence::v1::presence_service_client::PresenceServiceClient, wire,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 pub use link::Upstream;
 pub use playground::Playground;
@@ -62,6 +65,11 @@ pub struct EdgeConfig {
     pub header_timeout_s: u64,
     /// Over how long the goodbyes of a draining edge are spread, in seconds.
     pub drain_spread_s: u64,
+    /// Sockets at once; who comes beyond is told 1013.
+    pub sockets_max: usize,
+    /// Visitors at once who ask for a socket and have not got it yet; who comes beyond is told 1013, so that those who
+    /// are let in are served.
+    pub handshakes_max: usize,
     /// Of whom a presence socket is told: `everyone`, or `contacts`, those who share a conversation with its user.
     pub presence_audience: Audience,
     /// How many frames a user may send in a minute.
@@ -78,6 +86,8 @@ impl Default for EdgeConfig {
             idle_timeout_s: 60,
             header_timeout_s: 10,
             drain_spread_s: 5,
+            sockets_max: 100_000,
+            handshakes_max: 2_000,
             presence_audience: Audience::Everyone,
             rate_limits: RateLimits::default(),
         }
@@ -97,6 +107,9 @@ impl EdgeConfig {
         }
         if self.ping_interval_s == 0 || self.header_timeout_s == 0 {
             mistakes.push("edge.ping_interval_s, edge.header_timeout_s: must not be 0".to_owned());
+        }
+        if self.sockets_max == 0 || self.handshakes_max == 0 {
+            mistakes.push("edge.sockets_max, edge.handshakes_max: must not be 0".to_owned());
         }
         if self.idle_timeout_s <= self.ping_interval_s {
             mistakes.push(
@@ -150,6 +163,25 @@ pub(crate) struct Links {
     pub(crate) presence: Link<wire::Presence>,
 }
 
+/// How many more may come.
+pub(crate) struct Room {
+    handshakes: Arc<Semaphore>,
+    sockets: Arc<Semaphore>,
+}
+
+impl Room {
+    fn new(config: &EdgeConfig) -> Self {
+        let of = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self { handshakes: of(config.handshakes_max), sockets: of(config.sockets_max) }
+    }
+
+    /// A place for a handshake and one for the socket that it leads to.
+    pub(crate) fn take(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let handshake = self.handshakes.clone().try_acquire_owned().ok()?;
+        Some((handshake, self.sockets.clone().try_acquire_owned().ok()?))
+    }
+}
+
 impl Links {
     async fn end_all(&self, goodbye: Goodbye, over: Duration) {
         tokio::join!(
@@ -169,6 +201,7 @@ pub(crate) struct Edge {
     pub(crate) links: Links,
     pub(crate) roster: Roster,
     pub(crate) rates: Rates,
+    pub(crate) room: Room,
     pub(crate) people: People,
     pub(crate) config: EdgeConfig,
     pub(crate) playground: Option<Playground>,
@@ -209,6 +242,7 @@ pub async fn serve(
         notification: notification_calls,
         roster,
         rates: Rates::new(config.rate_limits.clone()),
+        room: Room::new(&config),
         config,
         playground,
         clock,

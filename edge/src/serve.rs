@@ -8,11 +8,14 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::OwnedSemaphorePermit,
+};
 use warp::{Filter, reply::Reply as _, reply::Response};
 
 use crate::{
-    Edge, Refusal, closing, credential,
+    Edge, Refusal, closing, credential, goodbye,
     handshake::{Admission, Visit},
     playground, rest,
     routes::{self, Route, Target},
@@ -139,7 +142,14 @@ async fn visit(
     };
     let shown = credential::shown_token(query, headers);
     let token = shown.as_ref().map(|shown| shown.token.as_str());
-    let admitted = edge.admit(&target, &Visit { query, headers, token }).await;
+    let (admitted, place) = match edge.room.take() {
+        Some((handshake, socket)) => {
+            let admitted = edge.admit(&target, &Visit { query, headers, token }).await;
+            drop(handshake);
+            (admitted, Some(socket))
+        }
+        None => (Err(goodbye::OVERLOADED.into()), None),
+    };
     let subprotocol = shown.and_then(|shown| shown.subprotocol);
     let heartbeat = Heartbeat {
         ping_interval: Duration::from_secs(edge.config.ping_interval_s),
@@ -149,10 +159,10 @@ async fn visit(
         Ok(admission) => {
             let lifecycle = &edge.lifecycle;
             match admission {
-                Admission::Chat(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat)),
-                Admission::Location(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat)),
-                Admission::Notifications(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat)),
-                Admission::Presence(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat)),
+                Admission::Chat(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, place)),
+                Admission::Location(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, place)),
+                Admission::Notifications(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, place)),
+                Admission::Presence(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, place)),
             }
         }
         Err(turned) if turned.is_foreign => {
@@ -175,10 +185,16 @@ async fn visit(
 }
 
 /// Serves a socket from its upgrade to its end.
-async fn sit<H: Handler>(on_upgrade: OnUpgrade, seat: Box<Seat<H>>, heartbeat: Heartbeat) {
+async fn sit<H: Handler>(
+    on_upgrade: OnUpgrade,
+    seat: Box<Seat<H>>,
+    heartbeat: Heartbeat,
+    place: Option<OwnedSemaphorePermit>,
+) {
     if let Some(socket) = upgrade::socket(on_upgrade).await {
         session::run::<TcpStream, H>(socket, *seat, heartbeat).await;
     }
+    drop(place);
 }
 
 /// Sets a response's status.

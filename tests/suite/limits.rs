@@ -152,3 +152,32 @@ async fn every_protocol_can_be_limited_in_its_own_words() -> anyhow::Result<()> 
     assert_eq!(location.next().await?["message"], "Rate limit exceeded");
     Ok(())
 }
+
+/// Beyond the sockets that an edge has room for, visitors are told to come later; when one goes, another may come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_edge_says_so_and_goes_on() -> anyhow::Result<()> {
+    let sandbox = Sandbox::start_with(Backend::Sqlite, |config| config.edge.sockets_max = 2).await?;
+    sandbox.provision(PEOPLE).await?;
+    let mut first = sandbox.connect(THERAPY, "1").await?;
+    let second = sandbox.connect(THERAPY, "2").await?;
+    for path in EVERY {
+        let mut beyond = connect(&sandbox, path).await?;
+        assert_eq!(beyond.closed().await?, (1013, "try again later".to_owned()), "{path}");
+    }
+    first.send(r#"{"message": "still served"}"#).await?;
+    assert_eq!(first.next().await?["message"], "still served");
+    second.close().await?;
+    // Its place is free when its session has ended.
+    loop {
+        let mut again = sandbox.connect(THERAPY, "2").await?;
+        first.send(r#"{"message": "hello?"}"#).await?;
+        first.next().await?;
+        match again.next_or_close().await? {
+            Ok(frame) => {
+                assert_eq!(frame["message"], "hello?");
+                return Ok(());
+            }
+            Err((code, _)) => assert_eq!(code, 1013),
+        }
+    }
+}

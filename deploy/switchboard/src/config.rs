@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use switchboard_bus::BusConfig;
 use switchboard_chassis::{
     config::{self, Mistakes},
     db::{self, StoreConfig},
@@ -17,7 +18,7 @@ use switchboard_notification::NotificationConfig;
 use switchboard_presence::PresenceConfig;
 
 /// Settings that may be given as `..._FILE`.
-const SECRETS: [&str; 3] = ["grpc.token", "auth.jwt.secret", "store.url"];
+const SECRETS: [&str; 5] = ["grpc.token", "auth.jwt.secret", "store.url", "bus.password", "bus.token"];
 /// Shorter secrets can be guessed (RFC 7518, section 3.2, wants 256 bits for HS256).
 const JWT_SECRET_BYTES_MIN: usize = 32;
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[services]`
     pub services: ServicesConfig,
+    /// `[bus]`
+    pub bus: BusConfig,
     /// `[chat]`
     pub chat: ChatConfig,
     /// `[location]`
@@ -62,6 +65,7 @@ impl Default for Config {
             auth: AuthConfig::default(),
             store: StoreConfig::default(),
             services: ServicesConfig::default(),
+            bus: BusConfig::default(),
             chat: ChatConfig::default(),
             location: LocationConfig::default(),
             notification: NotificationConfig::default(),
@@ -80,7 +84,8 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info".to_owned() }
+        // The NATS client logs each of its events; what matters of them is logged by us.
+        Self { filter: "info,async_nats=error".to_owned() }
     }
 }
 
@@ -136,6 +141,12 @@ impl Role {
     pub const ALL: [Self; 6] =
         [Self::Edge, Self::Identity, Self::Chat, Self::Location, Self::Notification, Self::Presence];
 
+    /// Whether its instances ring each other.
+    #[must_use]
+    pub fn is_on_the_bus(self) -> bool {
+        !matches!(self, Self::Edge | Self::Identity)
+    }
+
     /// As it is written on the command line, and in the name of its database.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -162,6 +173,7 @@ impl Config {
     ) -> Result<Self, Mistakes> {
         let config: Self = config::load(file, environment, flags, &SECRETS)?;
         let mut mistakes = config.edge.mistakes();
+        mistakes.extend(config.bus.mistakes());
         mistakes.extend(config.chat.mistakes());
         mistakes.extend(config.location.mistakes());
         mistakes.extend(config.presence.mistakes());

@@ -174,7 +174,12 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
 
     let demo = is_demo.then(|| Demo::new(&secrets.jwt_secret, Clock::System.now())).transpose()?;
     let playground = demo.as_ref().map(Demo::playground);
-    start(&config, &secrets, Plan { roles, listeners, bus: Bus::local(), playground }, &lifecycle).await?;
+    let bus = if roles.iter().any(|role| role.is_on_the_bus()) {
+        Bus::connect(&config.bus, &Clock::System).await?
+    } else {
+        Bus::local()
+    };
+    start(&config, &secrets, Plan { roles, listeners, bus: bus.clone(), playground }, &lifecycle).await?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     tracing::info!(edge = shown(addresses.0), grpc = shown(addresses.1), data_dir = %config.data_dir.display(), "serving");
 
@@ -185,7 +190,10 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
         demo::live(itself, &lifecycle);
         say(&demo.guide(edge, grpc, &config.data_dir, &secrets.grpc_token, &sessions));
     }
-    lifecycle.finish(Duration::from_secs(config.drain_timeout_s)).await.map_err(anyhow::Error::msg)?;
+    let finished = lifecycle.finish(Duration::from_secs(config.drain_timeout_s)).await;
+    // The last rings go out, and the others know that this instance is not only silent.
+    bus.finish().await;
+    finished.map_err(anyhow::Error::msg)?;
     tracing::info!("stopped");
     Ok(())
 }

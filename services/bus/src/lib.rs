@@ -5,21 +5,35 @@
 //! payloads, and is told so with [`Heard::Missed`] when the bus knows. What must not be lost is in a database; the bus
 //! only says that it is there.
 //!
-//! A subject is dot-separated tokens of `[a-z0-9-]`, as NATS has them; a subscription names one subject exactly.
+//! On NATS the bus knows within seconds:
+//!
+//! - Each payload carries its member and a number. A gap in the numbers is a miss, and a payload that was too large, or
+//!   waited too long, still takes its number.
+//! - A member repeats its last number every two seconds on each subject on which it has published. So the loss of a
+//!   last payload is noticed, too, and however long the network was parted.
+//! - A member that falls silent without a goodbye may have died before it could ring: a miss.
+//! - While the connection is lost, `Missed` comes every two seconds, so that subscribers live on the database. It comes
+//!   once more when they can hear again.
+//! - What was said before a subscription began cannot be told from what was lost in its first moments: if there may
+//!   have been a loss, `Missed` comes once, five seconds after.
+//!
+//! `Missed` may be heard without a loss, and before payloads that came earlier. Several become one while they wait.
+//!
+//! A subject is dot-separated tokens of `[a-z0-9-]`, as NATS has them; a subscription names one subject exactly. A
+//! payload is at most what the NATS server takes (`max_payload`, 1 MiB unless told) less [`HEAD_BYTES`].
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+mod config;
+mod local;
+mod nats;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use bytes::Bytes;
-use tokio::sync::broadcast;
+use switchboard_chassis::Clock;
 
-/// Payloads that wait for a slow subscriber before it misses the oldest.
-const LOCAL_PAYLOADS_MAX: usize = 1024;
+pub use config::BusConfig;
+pub use local::{LocalBus, LocalSubscription};
+pub use nats::{ConnectError, HEAD_BYTES, NatsBus, NatsSubscription};
 
 /// What a subscriber hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,23 +49,32 @@ pub enum Heard {
 pub enum Bus {
     /// Between the services of one process.
     Local(LocalBus),
+    /// Between processes, by a NATS server.
+    Nats(NatsBus),
 }
 
 impl Bus {
     /// The first member of a new bus inside this process.
     #[must_use]
     pub fn local() -> Self {
-        Self::Local(LocalBus { medium: Arc::default(), member: 0 })
+        Self::Local(LocalBus::new())
+    }
+
+    /// The first member of this process on the configured bus. It makes the connection that its others share, and that
+    /// is made again for as long as one of them lives. `clock` gives members their ids.
+    ///
+    /// # Errors
+    /// When no server answers within seconds, or it refuses, or the configuration is wrong.
+    pub async fn connect(config: &BusConfig, clock: &Clock) -> Result<Self, ConnectError> {
+        if config.is_local() { Ok(Self::local()) } else { NatsBus::connect(config, clock).await.map(Self::Nats) }
     }
 
     /// Another member of the same bus.
     #[must_use]
     pub fn another(&self) -> Self {
         match self {
-            Self::Local(bus) => {
-                let member = bus.medium.members.fetch_add(1, Ordering::Relaxed) + 1;
-                Self::Local(LocalBus { medium: bus.medium.clone(), member })
-            }
+            Self::Local(bus) => Self::Local(bus.another()),
+            Self::Nats(bus) => Self::Nats(bus.another()),
         }
     }
 
@@ -59,66 +82,28 @@ impl Bus {
     pub fn publish(&self, subject: &'static str, payload: impl FnOnce() -> Bytes) {
         match self {
             Self::Local(bus) => bus.publish(subject, payload),
+            Self::Nats(bus) => bus.publish(subject, payload),
         }
     }
 
-    /// Listens from now on, until the subscription is dropped.
+    /// Listens from now on, until the subscription is dropped. On NATS, the server knows of it.
     ///
     /// # Errors
-    /// When the bus cannot be reached.
-    #[expect(clippy::unused_async, reason = "a bus on a network answers over it")]
+    /// When the bus cannot be reached, or does not allow the subject.
     pub async fn subscribe(&self, subject: &'static str) -> std::io::Result<Subscription> {
         match self {
             Self::Local(bus) => Ok(Subscription::Local(bus.subscribe(subject))),
-        }
-    }
-}
-
-/// See [`Bus::local`].
-#[derive(Clone, Debug)]
-pub struct LocalBus {
-    medium: Arc<Medium>,
-    member: u64,
-}
-
-#[derive(Debug, Default)]
-struct Medium {
-    members: AtomicU64,
-    subjects: RwLock<HashMap<&'static str, Vec<Ear>>>,
-}
-
-#[derive(Debug)]
-struct Ear {
-    member: u64,
-    sender: broadcast::Sender<Bytes>,
-}
-
-impl LocalBus {
-    fn publish(&self, subject: &'static str, payload: impl FnOnce() -> Bytes) {
-        let subjects = self.medium.subjects.read().unwrap_or_else(PoisonError::into_inner);
-        let mut others = subjects
-            .get(subject)
-            .into_iter()
-            .flatten()
-            .filter(|ear| ear.member != self.member && ear.sender.receiver_count() > 0)
-            .peekable();
-        if others.peek().is_none() {
-            return;
-        }
-        let payload = payload();
-        for ear in others {
-            // Its subscription may have been dropped just now.
-            let _ = ear.sender.send(payload.clone());
+            Self::Nats(bus) => bus.subscribe(subject).await.map(Subscription::Nats),
         }
     }
 
-    fn subscribe(&self, subject: &'static str) -> broadcast::Receiver<Bytes> {
-        let (sender, receiver) = broadcast::channel(LOCAL_PAYLOADS_MAX);
-        let mut subjects = self.medium.subjects.write().unwrap_or_else(PoisonError::into_inner);
-        let ears = subjects.entry(subject).or_default();
-        ears.retain(|ear| ear.sender.receiver_count() > 0);
-        ears.push(Ear { member: self.member, sender });
-        receiver
+    /// The end of the process: what was published goes out, and all members of this connection say goodbye, so that the
+    /// others need not take them for dead. Waits a second at most. Nothing shall be published after it.
+    pub async fn finish(&self) {
+        match self {
+            Self::Local(_) => {}
+            Self::Nats(bus) => bus.finish().await,
+        }
     }
 }
 
@@ -126,18 +111,17 @@ impl LocalBus {
 #[derive(Debug)]
 pub enum Subscription {
     /// On a [`LocalBus`].
-    Local(broadcast::Receiver<Bytes>),
+    Local(LocalSubscription),
+    /// On a [`NatsBus`].
+    Nats(NatsSubscription),
 }
 
 impl Subscription {
     /// The next thing heard; `None` when the bus is gone for good. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Heard> {
         match self {
-            Self::Local(receiver) => match receiver.recv().await {
-                Ok(payload) => Some(Heard::Payload(payload)),
-                Err(broadcast::error::RecvError::Lagged(_)) => Some(Heard::Missed),
-                Err(broadcast::error::RecvError::Closed) => None,
-            },
+            Self::Local(subscription) => subscription.next().await,
+            Self::Nats(subscription) => subscription.next().await,
         }
     }
 }

@@ -32,6 +32,8 @@ use crate::{
 };
 
 const SHARDS: usize = 64;
+/// Rooms that look at the database at a time.
+const HEADS_MAX: usize = 500;
 /// Messages read at a time to close a gap.
 const GAP_PAGE: u32 = 256;
 
@@ -384,22 +386,22 @@ impl Hub {
         }
     }
 
-    /// The bus may have kept something from us: every room looks at the database.
+    /// The bus may have kept something from us: every room looks at the database, many in one statement.
     pub(crate) async fn look_again(self: &Arc<Self>) {
         for shard in &self.shards {
             let ids: Vec<Uuid> = {
                 let rooms = shard.lock().unwrap_or_else(PoisonError::into_inner);
                 rooms.keys().copied().collect()
             };
-            for id in ids {
-                let conversation = loop {
-                    match self.store.conversation(id).await {
-                        Ok(found) => break found,
+            for ids in ids.chunks(HEADS_MAX) {
+                let heads = loop {
+                    match self.store.heads(ids).await {
+                        Ok(heads) => break heads,
                         Err(_) => tokio::time::sleep(switchboard_chassis::error::RETRY_AFTER).await,
                     }
                 };
-                if let Some(conversation) = conversation {
-                    self.raise(&mut self.shard(id), id, conversation.last_seq);
+                for (id, last_seq) in heads {
+                    self.raise(&mut self.shard(id), id, last_seq);
                 }
             }
         }

@@ -154,6 +154,20 @@ impl Store {
         self.seated(row).await
     }
 
+    /// The last messages of some conversations.
+    pub(crate) async fn heads(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, u64)>> {
+        let rows: Vec<(Uuid, i64)> = on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new("SELECT id, last_seq FROM conversations WHERE id IN (");
+            let mut list = query.separated(", ");
+            for id in ids {
+                list.push_bind(*id);
+            }
+            query.push(")");
+            query.build_query_as().persistent(false).fetch_all(pool).await?
+        });
+        Ok(rows.into_iter().map(|(id, last_seq)| (id, last_seq.unsigned_abs())).collect())
+    }
+
     pub(crate) async fn conversation_by_number(&self, kind: Kind, number: i64) -> Result<Option<Conversation>> {
         let row: Option<ConversationRow> = on_pool!(&self.db.read, pool => {
             sqlx::query_as(sqlx::AssertSqlSafe(format!(

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, FusedFuture as _},
+    stream::FuturesUnordered,
+};
 use switchboard_chassis::Lifecycle;
 use switchboard_proto::wire::{Kind, Misuse, Wire};
 use tokio_stream::wrappers::ReceiverStream;
@@ -88,7 +92,8 @@ async fn serve<R: Rooms>(
         pending: FuturesUnordered::new(),
     };
     let mut drained = pin!(lifecycle.drained().fuse());
-    loop {
+    // An instance that drains ends its streams when their sessions have gone to others.
+    while !(drained.is_terminated() && stream.sessions.is_empty()) {
         tokio::select! {
             request = requests.message() => match request {
                 Ok(Some(request)) => stream.act(R::Wire::split_request(request)),

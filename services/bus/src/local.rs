@@ -1,0 +1,88 @@
+//! The bus inside one process.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+use crate::Heard;
+
+/// Payloads that wait for a slow subscriber before it misses the oldest.
+const LOCAL_PAYLOADS_MAX: usize = 1024;
+
+/// See [`Bus::local`](crate::Bus::local).
+#[derive(Clone, Debug)]
+pub struct LocalBus {
+    medium: Arc<Medium>,
+    member: u64,
+}
+
+#[derive(Debug, Default)]
+struct Medium {
+    members: AtomicU64,
+    subjects: RwLock<HashMap<&'static str, Vec<Ear>>>,
+}
+
+#[derive(Debug)]
+struct Ear {
+    member: u64,
+    sender: broadcast::Sender<Bytes>,
+}
+
+impl LocalBus {
+    pub(crate) fn new() -> Self {
+        Self { medium: Arc::default(), member: 0 }
+    }
+
+    pub(crate) fn another(&self) -> Self {
+        let member = self.medium.members.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { medium: self.medium.clone(), member }
+    }
+
+    pub(crate) fn publish(&self, subject: &'static str, payload: impl FnOnce() -> Bytes) {
+        let subjects = self.medium.subjects.read().unwrap_or_else(PoisonError::into_inner);
+        let mut others = subjects
+            .get(subject)
+            .into_iter()
+            .flatten()
+            .filter(|ear| ear.member != self.member && ear.sender.receiver_count() > 0)
+            .peekable();
+        if others.peek().is_none() {
+            return;
+        }
+        let payload = payload();
+        for ear in others {
+            // Its subscription may have been dropped just now.
+            let _ = ear.sender.send(payload.clone());
+        }
+    }
+
+    pub(crate) fn subscribe(&self, subject: &'static str) -> LocalSubscription {
+        let (sender, receiver) = broadcast::channel(LOCAL_PAYLOADS_MAX);
+        let mut subjects = self.medium.subjects.write().unwrap_or_else(PoisonError::into_inner);
+        let ears = subjects.entry(subject).or_default();
+        ears.retain(|ear| ear.sender.receiver_count() > 0);
+        ears.push(Ear { member: self.member, sender });
+        LocalSubscription(receiver)
+    }
+}
+
+/// A [`Subscription`](crate::Subscription) to a [`LocalBus`].
+#[derive(Debug)]
+pub struct LocalSubscription(broadcast::Receiver<Bytes>);
+
+impl LocalSubscription {
+    pub(crate) async fn next(&mut self) -> Option<Heard> {
+        match self.0.recv().await {
+            Ok(payload) => Some(Heard::Payload(payload)),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(Heard::Missed),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
