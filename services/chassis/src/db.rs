@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    Connection as _, PgPool, SqlitePool,
+    Connection as _, PgPool, SqliteConnection, SqlitePool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -193,6 +193,7 @@ async fn sqlite(file: &Path, durability: Durability) -> Result<Db, OpenError> {
     let write = SqlitePoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_release(|connection, _| Box::pin(has_finished(connection)))
         .connect_with(options.clone())
         .await?;
     let read = SqlitePoolOptions::new()
@@ -200,6 +201,17 @@ async fn sqlite(file: &Path, durability: Durability) -> Result<Db, OpenError> {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Db { read: Pool::Sqlite(read), write: Pool::Sqlite(write), _lock: Some(lock) })
+}
+
+/// Whether a connection may be used again. When SQLite has rolled back by itself (the disk is full), sqlx's own ROLLBACK
+/// fails and it goes on counting the transaction as open: the next ones would be savepoints inside of one that is never
+/// committed, and what they store would be gone with the process.
+async fn has_finished(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    if connection.is_in_transaction() {
+        // Its rollback may only be on the way.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 async fn postgres(url: &str, service: &str, config: &StoreConfig) -> Result<Db, OpenError> {

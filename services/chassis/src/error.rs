@@ -141,12 +141,7 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Tls(_) => true,
-            // Postgres: connection exceptions, resources, operator intervention, rolled back; SQLite: busy, full.
-            sqlx::Error::Database(inner) => inner.code().is_some_and(|code| {
-                ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) && code.len() == 5
-                    || code == "5"
-                    || code == "13"
-            }),
+            sqlx::Error::Database(inner) => inner.code().is_some_and(|code| is_transient(&code)),
             _ => false,
         };
         // The text of a database error may quote a row: it goes to the log, never to a caller.
@@ -156,6 +151,15 @@ impl From<sqlx::Error> for Error {
         } else {
             Self::new(Kind::Internal, "INTERNAL", "internal error")
         }
+    }
+}
+
+/// Postgres: connection exceptions, resources, operator intervention, rolled back. SQLite (the low byte of its extended
+/// codes): busy, locked, input and output, full, cannot open.
+fn is_transient(code: &str) -> bool {
+    match code.parse::<u32>() {
+        Ok(sqlite) if code.len() < 5 => matches!(sqlite & 0xff, 5 | 6 | 10 | 13 | 14),
+        _ => ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)),
     }
 }
 
@@ -183,6 +187,16 @@ mod tests {
         let request = status.get_details_bad_request().expect("details");
         assert_eq!(request.field_violations[0].field, "subject");
         assert_eq!(reason(&status), "INVALID_ARGUMENT");
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        for code in ["08006", "53100", "57P01", "40P01", "5", "13", "778", "517"] {
+            assert!(is_transient(code), "{code}");
+        }
+        for code in ["23505", "42601", "22021", "1", "19", "2067", "1555"] {
+            assert!(!is_transient(code), "{code}");
+        }
     }
 
     #[test]

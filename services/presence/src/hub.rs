@@ -101,6 +101,16 @@ impl Hub {
         }
     }
 
+    /// Which instance this is.
+    pub(crate) fn instance(&self) -> Uuid {
+        self.instance
+    }
+
+    /// Other instances live, as the database says.
+    pub(crate) fn alive(&self, instances: &[Uuid]) {
+        self.change(|state| state.alive(instances, Instant::now()));
+    }
+
     /// Something was missed, or everything.
     pub(crate) fn ask_all(&self) {
         if let Some(ask) = self.change(|state| state.ask_all(Instant::now())) {

@@ -140,6 +140,15 @@ impl Instances {
         }
     }
 
+    /// Those that are known live, even if nothing is heard of them.
+    pub(crate) fn alive(&mut self, instances: &[Uuid], now: Instant) {
+        for id in instances {
+            if let Some(other) = self.others.get_mut(id) {
+                other.heard_at = now;
+            }
+        }
+    }
+
     /// Lets those go that are gone, and says when their users were last online, where this instance has to note it.
     pub(crate) fn expire(&mut self, roster: &mut Roster, now: Now) -> Vec<(UserId, Micros)> {
         let lease = self.terms.lease;

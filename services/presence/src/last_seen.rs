@@ -20,7 +20,7 @@ const STATEMENT_USERS_MAX: usize = 5_000;
 
 /// What is known of one instance's users, and what the database knows.
 pub(crate) struct LastSeen {
-    store: Store,
+    store: Arc<Store>,
     /// What is not written yet: at most one time for each user. A time stays until it is written, so that a failed
     /// write is tried again, and so that it can be read meanwhile.
     pending: Mutex<BTreeMap<UserId, Micros>>,
@@ -31,7 +31,7 @@ pub(crate) struct LastSeen {
 }
 
 impl LastSeen {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
         Self {
             store,
             pending: Mutex::default(),
@@ -161,7 +161,7 @@ mod tests {
 
     async fn the_latest_time_of_each_user_is_written(backend: Backend) {
         let (db, _dir) = database(backend, "presence", &crate::MIGRATIONS).await.expect("a database");
-        let last_seen = LastSeen::new(Store::new(db));
+        let last_seen = LastSeen::new(Arc::new(Store::new(db)));
         last_seen.note(seen(0..6_000, 5));
         last_seen.note(seen(0..1, 4));
         assert_eq!(last_seen.get(&["user 0"]).await.expect("an answer")["user 0"], 5);
@@ -177,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_erased_is_not_pending_either() {
         let (db, _dir) = database(Backend::Sqlite, "presence", &crate::MIGRATIONS).await.expect("a database");
-        let last_seen = LastSeen::new(Store::new(db));
+        let last_seen = LastSeen::new(Arc::new(Store::new(db)));
         last_seen.note(seen(0..1, 5));
         assert!(last_seen.erase("user 0").await.expect("an answer"));
         last_seen.write().await;
@@ -188,7 +188,7 @@ mod tests {
     async fn what_the_database_did_not_take_waits() {
         let (db, _dir) = database(Backend::Sqlite, "presence", &crate::MIGRATIONS).await.expect("a database");
         on_pool!(&db.write, pool => pool.close().await);
-        let last_seen = LastSeen::new(Store::new(db));
+        let last_seen = LastSeen::new(Arc::new(Store::new(db)));
         last_seen.note(seen(0..600, 5));
         last_seen.write().await;
         assert_eq!(last_seen.pending().len(), 600);

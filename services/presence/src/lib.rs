@@ -17,6 +17,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod track;
+mod vital;
 
 use std::{sync::Arc, time::Duration};
 
@@ -93,11 +94,13 @@ pub async fn service(
     clock: Clock,
     lifecycle: &Lifecycle,
 ) -> std::io::Result<PresenceServiceServer<Presence>> {
-    let last_seen = Arc::new(LastSeen::new(Store::new(db)));
+    let store = Arc::new(Store::new(db));
+    let last_seen = Arc::new(LastSeen::new(store.clone()));
     let hub = Arc::new(Hub::new(config.terms(), bus, clock.clone(), last_seen.clone()));
     // First the ears, then the question who else is there.
     doorbell::listen(hub.clone(), lifecycle).await?;
     hub::start(hub.clone(), Duration::from_millis(config.flush_interval_ms), lifecycle);
     last_seen::start(last_seen.clone(), lifecycle);
+    vital::start(store, hub.clone(), config.terms().lease, clock.clone(), lifecycle);
     Ok(PresenceServiceServer::new(Presence { hub, last_seen, clock, lifecycle: lifecycle.clone() }))
 }

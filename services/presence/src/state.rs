@@ -91,6 +91,11 @@ impl<L: Clone + PartialEq> State<L> {
         }
     }
 
+    /// Other instances live, even if nothing is heard of them.
+    pub(crate) fn alive(&mut self, instances: &[Uuid], now: Instant) {
+        self.instances.alive(instances, now);
+    }
+
     /// Asks everybody for everything, if that was not just done.
     pub(crate) fn ask_all(&mut self, now: Instant) -> Option<Ask> {
         self.instances.ask_all(now)

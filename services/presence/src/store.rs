@@ -3,9 +3,10 @@
 use sqlx::QueryBuilder;
 use switchboard_chassis::{
     Micros,
-    db::{Db, Result},
+    db::{Db, Pool, Result},
     on_pool,
 };
+use uuid::Uuid;
 
 use crate::roster::UserId;
 
@@ -32,6 +33,26 @@ impl Store {
             query.build().persistent(false).execute(pool).await?;
         });
         Ok(())
+    }
+
+    /// Whether other instances may share it.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.db.write, Pool::Postgres(_))
+    }
+
+    /// This instance lives; gives back the last signs of life of the others. Those of long ago are forgotten.
+    pub(crate) async fn beat(&self, instance: Uuid, now: Micros, long_ago: Micros) -> Result<Vec<(Uuid, Micros)>> {
+        Ok(on_pool!(&self.db.write, pool => {
+            sqlx::query(
+                "INSERT INTO instances (id, at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET at = excluded.at",
+            )
+            .bind(instance)
+            .bind(now)
+            .execute(pool)
+            .await?;
+            sqlx::query("DELETE FROM instances WHERE at < $1").bind(long_ago).execute(pool).await?;
+            sqlx::query_as("SELECT id, at FROM instances WHERE id <> $1").bind(instance).fetch_all(pool).await?
+        }))
     }
 
     /// When users were last seen, those of whom it is known.

@@ -214,6 +214,25 @@ fn a_silent_instance_takes_its_users_with_it_but_not_those_who_are_elsewhere_too
 }
 
 #[test]
+fn an_instance_that_lives_keeps_its_users_while_the_bus_is_gone() {
+    let mut world = World::new(2);
+    world.enter(0, 1, "z", "z");
+    world.enter(1, 1, "a", "Pat");
+    world.settle(SECOND);
+    let other = world.instances[1].id;
+    for _ in 0..10 {
+        world.pass(TERMS.lease / 3);
+        let now = world.now.timer;
+        world.instances[0].state.alive(&[other, Uuid::nil()], now);
+        world.flush(0);
+    }
+    assert_eq!(world.view(0, 1), [("a", "Pat"), ("z", "z")]);
+    world.pass(TERMS.lease);
+    world.flush(0);
+    assert_eq!(world.view(0, 1), [("z", "z")]);
+}
+
+#[test]
 fn a_gap_is_asked_about_once_a_second_and_a_snapshot_closes_it() {
     let mut world = World::new(2);
     world.enter(1, 1, "z", "z");
