@@ -382,7 +382,8 @@ impl<W: Carried> Keeper<W> {
                         let gone = CancellationToken::new();
                         let (keeper, instance, ending) = (self.clone(), url.clone(), lifecycle.clone());
                         let until = gone.clone();
-                        lifecycle.spawn(async move {
+                        // The soft end does not wait for it: sessions that end need their stream to the last.
+                        tokio::spawn(async move {
                             tokio::select! {
                                 () = keeper.keep(connect(peer), instance.clone(), ending) => {}
                                 () = until.cancelled() => keeper.lost(&instance),

@@ -1,10 +1,11 @@
 //! The real binary, as a process of its own.
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -44,6 +45,15 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts any program.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        Ok(Self { child })
+    }
+
     /// Starts it with arguments and settings, and no others from this environment.
     ///
     /// # Errors
@@ -51,6 +61,15 @@ impl Process {
     pub fn start(arguments: &[&str], settings: &[(&str, String)]) -> anyhow::Result<Self> {
         let child = command(arguments, settings)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         Ok(Self { child })
+    }
+
+    /// The same, adding what it logs to a file.
+    ///
+    /// # Errors
+    /// When it cannot start, or the file not be written.
+    pub fn start_logging(arguments: &[&str], settings: &[(&str, String)], log: &Path) -> anyhow::Result<Self> {
+        let log = File::options().create(true).append(true).open(log)?;
+        Self::spawn(command(arguments, settings)?.stdout(Stdio::null()).stderr(log))
     }
 
     /// The same, giving back the first `lines` of its standard output.
@@ -112,11 +131,25 @@ impl Process {
     /// # Errors
     /// When it has ended already.
     pub fn terminate(&self) -> anyhow::Result<()> {
-        let done = Command::new("kill").arg(self.child.id().to_string()).status()?;
-        if !done.success() {
-            bail!("cannot signal it");
-        }
+        self.signal("TERM")
+    }
+
+    /// Sends it a signal, by its name: `STOP` freezes it, `CONT` lets it go on.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let done = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status()?;
+        ensure!(done.success(), "cannot signal it");
         Ok(())
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Waits for its end; its exit code.
