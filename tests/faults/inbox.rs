@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What was notified, and what came.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Record {
     /// Each request that was made; its place here is in its id.
     pub(crate) asked: Vec<Asked>,
@@ -23,6 +23,7 @@ pub(crate) struct Record {
 }
 
 /// A request to notify.
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) at: Instant,
     /// The notification's id, when it was answered, and when.
@@ -30,7 +31,7 @@ pub(crate) struct Asked {
 }
 
 /// What one socket was told.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Socket {
     /// The unread count that it began with.
     pub(crate) first_count: Option<i64>,

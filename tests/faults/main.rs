@@ -186,8 +186,14 @@ async fn settle(world: &mut World) -> anyhow::Result<Findings> {
     let begun = Instant::now();
     loop {
         world.check()?;
+        let is_late = begun.elapsed() > LIVENESS;
+        // What is on its way may be seen after what is stored was read.
+        if !is_late && !world.is_all_answered() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            continue;
+        }
         let mut findings = audit(world).await?;
-        if begun.elapsed() > LIVENESS {
+        if is_late {
             let late = findings.missing.drain(..).map(|missing| format!("after {LIVENESS:?}: {missing}"));
             findings.wrong.extend(late);
         }

@@ -192,6 +192,13 @@ impl World {
         .await
     }
 
+    /// Whether everything that was said came back, or was answered.
+    pub(crate) fn is_all_answered(&self) -> bool {
+        let mut speakers = self.conversations.iter().flat_map(Conversation::speakers);
+        speakers.all(|speaker| lock(&speaker.record).sent.iter().all(|sent| sent.echo.is_some()))
+            && self.inboxes.iter().all(|inbox| lock(&inbox.record).asked.iter().all(|asked| asked.answer.is_some()))
+    }
+
     fn is_everybody_here(&self) -> Result<(), String> {
         let sides = self.conversations.iter().flat_map(|conversation| &conversation.sides);
         let away = |what: &str, user: &str| Err(format!("the {what} socket of {user} is not open"));
