@@ -15,6 +15,7 @@ use switchboard_proto::{
     },
     location::v1 as location,
     notification::v1 as notification,
+    part::{self, Part},
     presence::v1 as presence,
     wire,
 };
@@ -243,9 +244,9 @@ impl Edge {
         use location::{Join, RefusalReason as Reason, share_response::Event};
         let role = self.role_in_pair(visitor, customer_id, therapist_id).await?;
         let pair = location::Pair { customer_id: customer_id.to_owned(), therapist_id: therapist_id.to_owned() };
+        let part = part::of_pair(&pair);
         let join = Join { pair: Some(pair), user_id: visitor.user.id.clone(), role: role.to_owned() };
-        let (told, handle, inbox) =
-            enter(&self.links.location, format!("{customer_id}/{therapist_id}"), join.clone()).await?;
+        let (told, handle, inbox) = enter(&self.links.location, part, join.clone()).await?;
         match &told.event {
             Event::Joined(joined) => {
                 let handler = LocationHandler::new(join, joined);
@@ -271,7 +272,7 @@ impl Edge {
         use notification::{Join, RefusalReason as Reason, subscribe_response::Event};
         let user_id = &visitor.user.id;
         let join = Join { user_id: user_id.clone() };
-        let (told, handle, inbox) = enter(&self.links.notification, user_id.clone(), join.clone()).await?;
+        let (told, handle, inbox) = enter(&self.links.notification, part::of_user(user_id), join.clone()).await?;
         match &told.event {
             Event::Joined(joined) => {
                 let state = joined.inbox.unwrap_or_default();
@@ -300,7 +301,7 @@ impl Edge {
         };
         let user_name = dialect::consultation::name(&visitor.user, id).to_owned();
         let join = Join { user_id: id.clone(), user_name };
-        let (told, handle, inbox) = enter(&self.links.presence, self.roster.key(), join.clone()).await?;
+        let (told, handle, inbox) = enter(&self.links.presence, self.roster.home(), join.clone()).await?;
         match &told.event {
             Event::Joined(_) => {
                 let handler = PresenceHandler::new(join, self.roster.clone(), contacts);
@@ -406,7 +407,7 @@ impl Edge {
     async fn join(&self, join: Join, visitor: Option<&Visitor>, rooms: Rooms) -> Result<Room, Turned> {
         let Rooms { ends, last_words, dialect } = rooms;
         let not_found = || Turned { last_words, ..ends.not_found.into() };
-        let (told, handle, inbox) = enter(&self.links.chat, key_of(&join), join.clone()).await?;
+        let (told, handle, inbox) = enter(&self.links.chat, part::of_join(&join), join.clone()).await?;
         match &told.event {
             Event::Joined(Joined { conversation: Some(conversation), role }) => {
                 let Some(dialect) = dialect(conversation.kind()) else { return Err(not_found()) };
@@ -446,15 +447,15 @@ struct Room {
     inbox: Inbox<wire::Chat>,
 }
 
-/// Brings a session in, at the instance that the key belongs to: what the service answers, and the session.
+/// Brings a session in, at the instance that the part belongs to: what the service answers, and the session.
 async fn enter<W: Carried>(
     link: &Link<W>,
-    key: String,
+    part: Part,
     join: W::Join,
 ) -> Result<(Arc<Told<W>>, SessionHandle<W>, Inbox<W>), Goodbye> {
     const REQUEST: u64 = u64::MAX;
     timeout(LINK_WAIT, link.up()).await.map_err(|_| goodbye::OVERLOADED)?;
-    let (handle, mut inbox) = link.session(key);
+    let (handle, mut inbox) = link.session(part);
     handle.ask(REQUEST, W::join(join.clone())).map_err(|_| goodbye::OVERLOADED)?;
     let entering = async {
         loop {
@@ -512,15 +513,6 @@ fn by_number(kind: ConversationKind, number: i64, user_id: &str, role: &str) -> 
         user_id: user_id.to_owned(),
         role: role.to_owned(),
         ..Join::default()
-    }
-}
-
-/// What brings the sessions of a conversation together. The kinds that are dialled by number are so by everybody.
-fn key_of(join: &Join) -> String {
-    match &join.conversation {
-        Some(join::Conversation::ConversationId(id)) => id.clone(),
-        Some(join::Conversation::ConversationNumber(named)) => format!("{}/{}", named.kind, named.number),
-        None => String::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The link never stops reading: each session has a bounded inbox, and a session whose inbox is full is dropped. Where
 //! only the newest matters, it takes the place of what has not been read yet. Each session is on the instance that its
-//! key belongs to. When a stream breaks, or its instance says that it goes away, its sessions are told to join again,
+//! part belongs to (`switchboard_proto::part`). When a stream breaks, or its instance says that it goes away, its sessions are told to join again,
 //! by themselves, at another instance, or when there is one.
 
 use std::{
@@ -16,7 +16,10 @@ use switchboard_chassis::{
     Clock, Directory, Lifecycle, Secret,
     grpc::{Peer, any_peer, remote_peer},
 };
-use switchboard_proto::wire::{Answer, Open, Wire};
+use switchboard_proto::{
+    part::Part,
+    wire::{Answer, Open, Wire},
+};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -110,7 +113,7 @@ struct Place<W: Wire> {
     queue: mpsc::Sender<Delivery<W>>,
     newest: Option<Slot<W>>,
     /// What decides to which instance it belongs.
-    key: String,
+    part: Part,
     /// The instance that it is on, if it is on one.
     at: Option<u64>,
 }
@@ -172,12 +175,12 @@ impl<W: Wire> State<W> {
         Self { instances: Vec::new(), sessions: HashMap::new(), last_session: 0, last_instance: 0 }
     }
 
-    /// The instance that a key belongs to: the one with the highest hash of both (rendezvous hashing, Thaler and
+    /// The instance that a part belongs to: the one with the highest hash of both (rendezvous hashing, Thaler and
     /// Ravishankar 1996), so that one that comes or goes moves only its own share.
-    fn choose(&self, key: &str) -> Option<u64> {
+    fn choose(&self, part: Part) -> Option<u64> {
         let weight = |instance: &&Instance<W>| {
             let mut hasher = DefaultHasher::new();
-            (key, &instance.url).hash(&mut hasher);
+            (part, &instance.url).hash(&mut hasher);
             (!instance.is_leaving, hasher.finish())
         };
         self.instances.iter().max_by_key(weight).map(|instance| instance.id)
@@ -197,7 +200,7 @@ impl<W: Wire> State<W> {
     fn settle(&mut self) {
         let mut sessions = std::mem::take(&mut self.sessions);
         sessions.retain(|session, place| {
-            let best = self.choose(&place.key);
+            let best = self.choose(place.part);
             if best == place.at {
                 return true;
             }
@@ -256,16 +259,16 @@ impl<W: Carried> Link<W> {
         Self { state, is_up }
     }
 
-    /// A new session, which has not joined anything. Sessions with the same key are on the same instance, while that is
+    /// A new session, which has not joined anything. Sessions of the same part are on the same instance, while that is
     /// there.
-    pub(crate) fn session(&self, key: String) -> (SessionHandle<W>, Inbox<W>) {
+    pub(crate) fn session(&self, part: Part) -> (SessionHandle<W>, Inbox<W>) {
         let (sender, queue) = mpsc::channel(SESSION_EVENTS_MAX);
         let newest = W::CONFLATES.then(Slot::default);
         let mut state = lock(&self.state);
         state.last_session += 1;
         let session = state.last_session;
-        let at = state.choose(&key);
-        state.sessions.insert(session, Place { queue: sender, newest: newest.clone(), key, at });
+        let at = state.choose(part);
+        state.sessions.insert(session, Place { queue: sender, newest: newest.clone(), part, at });
         (SessionHandle { state: self.state.clone(), session }, Inbox { queue, newest })
     }
 
@@ -538,14 +541,14 @@ pub(crate) mod tests {
 
     /// A session without a service.
     pub(crate) fn unlinked() -> (SessionHandle<wire::Location>, Inbox<wire::Location>) {
-        link(&keeper()).session(String::new())
+        link(&keeper()).session(0)
     }
 
     #[tokio::test]
     async fn a_slow_reader_gets_the_newest_position_and_every_answer() {
         let keeper = keeper();
         let id = keeper.found("http://one:1".to_owned(), mpsc::unbounded_channel().0);
-        let (_handle, mut inbox) = link(&keeper).session("pair".to_owned());
+        let (_handle, mut inbox) = link(&keeper).session(7);
         for number in 0..10_000_u32 {
             let position = Some(Position { latitude: f64::from(number), ..Position::default() });
             let event = Event::Moved(Moved { pair: None, position });
@@ -589,7 +592,7 @@ pub(crate) mod tests {
         const SESSIONS: usize = 300;
         let keeper = keeper();
         let link = link(&keeper);
-        let mut sessions: Vec<_> = (0..SESSIONS).map(|n| link.session(format!("key {n}"))).collect();
+        let mut sessions: Vec<_> = (0..300).map(|part| link.session(part)).collect();
         let urls = ["http://one:1", "http://two:2", "http://three:3"];
         let mut instances: Vec<_> = Vec::new();
         for (number, url) in urls.into_iter().enumerate() {
@@ -634,7 +637,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn what_an_instance_still_says_to_a_session_that_moved_is_not_heard() {
         let keeper = keeper();
-        let (handle, mut inbox) = link(&keeper).session("key".to_owned());
+        let (handle, mut inbox) = link(&keeper).session(7);
         let one = keeper.found("http://one:1".to_owned(), mpsc::unbounded_channel().0);
         keeper.leaves(one);
         let two = keeper.found("http://two:2".to_owned(), mpsc::unbounded_channel().0);

@@ -13,6 +13,7 @@ use std::{
 
 use switchboard_chassis::Lifecycle;
 use switchboard_proto::{
+    part,
     presence::v1::{Changes, OnlineUser, track_response::Event},
     wire,
 };
@@ -87,8 +88,8 @@ impl Roster {
     }
 
     /// What brings all presence sessions of this edge to one instance: the roster is told once for a stream.
-    pub(crate) fn key(&self) -> String {
-        self.key.to_string()
+    pub(crate) fn home(&self) -> part::Part {
+        part::named(&[self.key.as_bytes()])
     }
 
     /// Who comes and goes from now on.

@@ -46,6 +46,7 @@ pub mod presence {
 }
 
 pub mod json;
+pub mod part;
 pub mod wire;
 
 /// All interfaces as one encoded `FileDescriptorSet`, for gRPC reflection and for reading their JSON form.

@@ -53,6 +53,8 @@ pub(crate) struct Node {
     arguments: Vec<String>,
     settings: Vec<(&'static str, String)>,
     log: PathBuf,
+    /// How wrong its clock is: read by the library that tells it the time.
+    clock: PathBuf,
     process: Option<Process>,
 }
 
@@ -66,7 +68,10 @@ impl Node {
                 command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 Process::spawn(&mut command).context("run ./tests/run, which installs nats-server")?
             }
-            _ => Process::start_logging(&arguments, &self.settings, &self.log)?,
+            _ => {
+                self.set_clock(0)?;
+                Process::start_logging(&arguments, &self.settings, &self.log)?
+            }
         });
         let name = self.name.clone();
         let serving = async {
@@ -123,6 +128,14 @@ impl Node {
         Ok(begun.elapsed())
     }
 
+    /// Sets its clock so many seconds before or after the right time. It notices within a second.
+    pub(crate) fn set_clock(&self, ahead_s: i64) -> anyhow::Result<()> {
+        // Never half-written.
+        let new = self.clock.with_extension("new");
+        std::fs::write(&new, format!("{ahead_s:+}\n"))?;
+        Ok(std::fs::rename(new, &self.clock)?)
+    }
+
     /// SIGSTOP.
     pub(crate) fn freeze(&mut self) -> anyhow::Result<()> {
         self.process()?.signal("STOP")
@@ -150,7 +163,17 @@ impl Cluster {
         let pair = || anyhow::Ok([free_address()?, free_address()?]);
         let postgres = Postgres::create(directory.join("postgres"), free_address()?.port()).await?;
         let (store, nats, routes) = (postgres.url(), pair()?, pair()?);
-        let layout = Layout { directory, store, grpc: pair()?, edges: pair()?, nats, routes, network: free_address()? };
+        let faketime = faketime()?;
+        let layout = Layout {
+            directory,
+            faketime,
+            store,
+            grpc: pair()?,
+            edges: pair()?,
+            nats,
+            routes,
+            network: free_address()?,
+        };
         // The first node dials the second through a network that can be cut; the second dials nobody.
         let route = Route::new(layout.network, layout.routes[1]).await?;
         let nats = [layout.nats(0), layout.nats(1)];
@@ -172,6 +195,7 @@ impl Cluster {
 /// Who listens where.
 struct Layout<'a> {
     directory: &'a Path,
+    faketime: PathBuf,
     store: String,
     grpc: [SocketAddr; 2],
     edges: [SocketAddr; 2],
@@ -228,12 +252,29 @@ impl Layout<'_> {
         let name = format!("{what}-{}", ["a", "b"][n]);
         let log = self.directory.join(format!("{name}.log"));
         let data = self.directory.join("data").join(&name).display().to_string();
-        let mut settings = vec![("SWITCHBOARD_DATA_DIR", data)];
+        let clock = self.directory.join(format!("{name}.clock"));
+        let mut settings = vec![
+            ("SWITCHBOARD_DATA_DIR", data),
+            ("LD_PRELOAD", self.faketime.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+            // Timers are not of the clock on the wall.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            // Processes that are killed would leave it behind.
+            ("FAKETIME_DISABLE_SHM", "1".to_owned()),
+        ];
         settings.extend(credentials());
         let urls = self.grpc.map(|address| format!("http://{address}")).join(",");
         settings.extend(SERVICES_SETTINGS.map(|setting| (setting, urls.clone())));
-        Node { name, address, kind, arguments: Vec::new(), settings, log, process: None }
+        Node { name, address, kind, arguments: Vec::new(), settings, log, clock, process: None }
     }
+}
+
+/// The library by which a process can be told another time than others.
+fn faketime() -> anyhow::Result<PathBuf> {
+    let architectures = std::fs::read_dir("/usr/lib").context("/usr/lib")?;
+    let libraries = architectures.flatten().map(|directory| directory.path().join("faketime/libfaketimeMT.so.1"));
+    libraries.into_iter().find(|library| library.exists()).context("run ./tests/run, which installs faketime")
 }
 
 /// The secrets that all processes share.

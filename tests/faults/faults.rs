@@ -12,6 +12,10 @@ use crate::{
 
 const FROZEN: Duration = Duration::from_secs(3);
 const AWAY: Duration = Duration::from_secs(3);
+/// More than any lease or delay, and less than tokens last.
+const CLOCK_STEP_S: i64 = 300;
+/// For so long each; the process notices within a second.
+const STEPPED: Duration = Duration::from_secs(3);
 const BEFORE_RESTART: Duration = Duration::from_secs(1);
 
 /// What happens. Where there is a number, to the first or to the second of two.
@@ -33,13 +37,16 @@ pub(crate) enum Fault {
     NatsParted,
     RestartPostgres,
     CrashPostgres,
+    /// Its clock goes five minutes ahead, then five minutes behind, then right again.
+    StepServiceClock(usize),
+    StepEdgeClock(usize),
     /// Every process, one after the other.
     RollingRestart,
 }
 
 use Fault::{
     CrashPostgres, FreezeEdge, FreezeNats, FreezeService, KillEdge, KillNats, KillService, NatsDown, NatsParted,
-    RestartPostgres, RollingRestart, TerminateEdge, TerminateService,
+    RestartPostgres, RollingRestart, StepEdgeClock, StepServiceClock, TerminateEdge, TerminateService,
 };
 
 impl Fault {
@@ -53,7 +60,7 @@ impl Fault {
         // Back at once, soon, or when its lease is over.
         let aways = [Duration::ZERO, BEFORE_RESTART, LEASE + Duration::from_secs(2)];
         let mut which = || dice.below(2);
-        let (a, b, c, d, e, f, g, h) = (which(), which(), which(), which(), which(), which(), which(), which());
+        let [a, b, c, d, e, f, g, h, i, j] = std::array::from_fn(|_| which());
         let mut all = vec![
             KillService(a, aways[dice.below(aways.len())]),
             KillEdge(b, aways[dice.below(aways.len())]),
@@ -67,6 +74,8 @@ impl Fault {
             NatsParted,
             RestartPostgres,
             CrashPostgres,
+            StepServiceClock(i),
+            StepEdgeClock(j),
             RollingRestart,
         ];
         dice.shuffle(&mut all);
@@ -88,6 +97,8 @@ impl Fault {
             NatsParted => "NATS partition",
             RestartPostgres => "Postgres restart",
             CrashPostgres => "Postgres crash",
+            StepServiceClock(_) => "clock step of a service",
+            StepEdgeClock(_) => "clock step of an edge",
             RollingRestart => "rolling restart",
         }
     }
@@ -132,6 +143,8 @@ impl Fault {
                     node.start().await?;
                 }
             }
+            StepServiceClock(n) => step_clock(&cluster.services[n]).await?,
+            StepEdgeClock(n) => step_clock(&cluster.edges[n]).await?,
             NatsParted => {
                 cluster.route.cut();
                 sleep(AWAY).await;
@@ -158,7 +171,8 @@ impl fmt::Display for Fault {
             KillService(n, away) | KillEdge(n, away) => {
                 write!(f, "{kind} ({}, away {} s)", ["a", "b"][*n], away.as_secs())
             }
-            TerminateService(n) | TerminateEdge(n) | FreezeService(n) | FreezeEdge(n) | FreezeNats(n) | KillNats(n) => {
+            TerminateService(n) | TerminateEdge(n) | FreezeService(n) | FreezeEdge(n) | FreezeNats(n) | KillNats(n)
+            | StepServiceClock(n) | StepEdgeClock(n) => {
                 write!(f, "{kind} ({})", ["a", "b"][*n])
             }
             _ => f.write_str(kind),
@@ -177,6 +191,14 @@ async fn terminate(node: &mut Node) -> anyhow::Result<Duration> {
     sleep(BEFORE_RESTART).await;
     node.start().await?;
     Ok(left_in)
+}
+
+async fn step_clock(node: &Node) -> anyhow::Result<()> {
+    for ahead_s in [CLOCK_STEP_S, -CLOCK_STEP_S] {
+        node.set_clock(ahead_s)?;
+        sleep(STEPPED).await;
+    }
+    node.set_clock(0)
 }
 
 async fn freeze(node: &mut Node) -> anyhow::Result<()> {

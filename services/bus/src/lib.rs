@@ -19,14 +19,19 @@
 //!
 //! `Missed` may be heard without a loss, and before payloads that came earlier. Several become one while they wait.
 //!
-//! A subject is dot-separated tokens of `[a-z0-9-]`, as NATS has them; a subscription names one subject exactly. A
-//! payload is at most what the NATS server takes (`max_payload`, 1 MiB unless told) less [`HEAD_BYTES`].
+//! A subject is dot-separated tokens of `[a-z0-9-]`, as NATS has them. It is told to all of its subscriptions, or in a
+//! [`Part`], to those that want that part: so an instance hears only what it needs. On NATS a part is a subject of its own
+//! below it (`chat.events.137`), order and numbers are those of the part, and a member repeats its number in each part in
+//! which it has published; a few hundred parts are meant, not millions. A payload is at most what the NATS server takes (`max_payload`, 1 MiB unless told) less [`HEAD_BYTES`].
 
 mod config;
 mod local;
 mod nats;
+mod parts;
 #[cfg(feature = "testing")]
 pub mod testing;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use switchboard_chassis::Clock;
@@ -34,6 +39,7 @@ use switchboard_chassis::Clock;
 pub use config::BusConfig;
 pub use local::{LocalBus, LocalSubscription};
 pub use nats::{ConnectError, HEAD_BYTES, NatsBus, NatsSubscription};
+pub use parts::{Part, Parts, Subject, Wanted};
 
 /// What a subscriber hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +47,16 @@ pub enum Heard {
     /// Somebody rang.
     Payload(Bytes),
     /// Some payloads did not arrive, or the connection was lost meanwhile: look at the database.
-    Missed,
+    Missed(Missed),
+}
+
+/// What may not have arrived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    everything: bool,
+    /// What was told to all.
+    whole: bool,
+    parts: BTreeSet<Part>,
 }
 
 /// One member's way to the others. Clones are the same member.
@@ -79,14 +94,16 @@ impl Bus {
     }
 
     /// Rings. Never waits and never fails: see the guarantee. The payload is made only if it can be heard.
-    pub fn publish(&self, subject: &'static str, payload: impl FnOnce() -> Bytes) {
+    pub fn publish(&self, subject: impl Into<Subject>, payload: impl FnOnce() -> Bytes) {
+        let subject = subject.into();
         match self {
             Self::Local(bus) => bus.publish(subject, payload),
             Self::Nats(bus) => bus.publish(subject, payload),
         }
     }
 
-    /// Listens from now on, until the subscription is dropped. On NATS, the server knows of it.
+    /// Listens from now on, until the subscription is dropped. On NATS, the server knows of it. Parts of the subject are
+    /// heard as far as [`Subscription::parts`] are wanted.
     ///
     /// # Errors
     /// When the bus cannot be reached, or does not allow the subject.
@@ -117,6 +134,15 @@ pub enum Subscription {
 }
 
 impl Subscription {
+    /// Says which parts are heard, besides what is told to all.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        match self {
+            Self::Local(subscription) => subscription.parts(),
+            Self::Nats(subscription) => subscription.parts(),
+        }
+    }
+
     /// The next thing heard; `None` when the bus is gone for good. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Heard> {
         match self {

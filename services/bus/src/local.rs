@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
-use crate::Heard;
+use crate::{Heard, Missed, Parts, Subject};
 
 /// Payloads that wait for a slow subscriber before it misses the oldest.
 const LOCAL_PAYLOADS_MAX: usize = 1024;
@@ -32,6 +32,7 @@ struct Medium {
 #[derive(Debug)]
 struct Ear {
     member: u64,
+    parts: Parts,
     sender: broadcast::Sender<Bytes>,
 }
 
@@ -45,13 +46,14 @@ impl LocalBus {
         Self { medium: self.medium.clone(), member }
     }
 
-    pub(crate) fn publish(&self, subject: &'static str, payload: impl FnOnce() -> Bytes) {
+    pub(crate) fn publish(&self, Subject { name, part }: Subject, payload: impl FnOnce() -> Bytes) {
         let subjects = self.medium.subjects.read().unwrap_or_else(PoisonError::into_inner);
         let mut others = subjects
-            .get(subject)
+            .get(name)
             .into_iter()
             .flatten()
             .filter(|ear| ear.member != self.member && ear.sender.receiver_count() > 0)
+            .filter(|ear| part.is_none_or(|part| ear.parts.has(part)))
             .peekable();
         if others.peek().is_none() {
             return;
@@ -65,23 +67,31 @@ impl LocalBus {
 
     pub(crate) fn subscribe(&self, subject: &'static str) -> LocalSubscription {
         let (sender, receiver) = broadcast::channel(LOCAL_PAYLOADS_MAX);
+        let parts = Parts::prompt();
         let mut subjects = self.medium.subjects.write().unwrap_or_else(PoisonError::into_inner);
         let ears = subjects.entry(subject).or_default();
         ears.retain(|ear| ear.sender.receiver_count() > 0);
-        ears.push(Ear { member: self.member, sender });
-        LocalSubscription(receiver)
+        ears.push(Ear { member: self.member, parts: parts.clone(), sender });
+        LocalSubscription { receiver, parts }
     }
 }
 
 /// A [`Subscription`](crate::Subscription) to a [`LocalBus`].
 #[derive(Debug)]
-pub struct LocalSubscription(broadcast::Receiver<Bytes>);
+pub struct LocalSubscription {
+    receiver: broadcast::Receiver<Bytes>,
+    parts: Parts,
+}
 
 impl LocalSubscription {
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     pub(crate) async fn next(&mut self) -> Option<Heard> {
-        match self.0.recv().await {
+        match self.receiver.recv().await {
             Ok(payload) => Some(Heard::Payload(payload)),
-            Err(broadcast::error::RecvError::Lagged(_)) => Some(Heard::Missed),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(Heard::Missed(Missed::everything())),
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }

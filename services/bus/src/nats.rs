@@ -29,10 +29,10 @@ pub use self::{connect::ConnectError, frame::HEAD_BYTES};
 use self::{
     gaps::BEAT_EVERY,
     inbox::Inbox,
-    listener::Listener,
+    listener::{Listener, Sender},
     outbox::{Outbox, Outgoing},
 };
-use crate::{BusConfig, Heard};
+use crate::{BusConfig, Heard, Parts, Subject};
 
 /// How long the server may take to confirm a subscription.
 const CONFIRM_MAX: Duration = Duration::from_secs(5);
@@ -63,7 +63,8 @@ struct Ears(Mutex<Vec<Weak<Ear>>>);
 /// What the connection knows of a subscription.
 struct Ear {
     id: Uuid,
-    subject: &'static str,
+    name: &'static str,
+    parts: Parts,
     inbox: Inbox,
 }
 
@@ -86,26 +87,24 @@ impl NatsBus {
         Self { connection: self.connection.clone(), member: self.connection.clock.new_id() }
     }
 
-    pub(crate) fn publish(&self, subject: &'static str, payload: impl FnOnce() -> Bytes) {
+    pub(crate) fn publish(&self, subject: Subject, payload: impl FnOnce() -> Bytes) {
         let payload = is_connected(&self.connection.client).then(payload);
         self.connection.outbox.publish(self.member, subject, payload);
     }
 
-    pub(crate) async fn subscribe(&self, subject: &'static str) -> std::io::Result<NatsSubscription> {
+    pub(crate) async fn subscribe(&self, name: &'static str) -> std::io::Result<NatsSubscription> {
         let Connection { client, prefix, clock, outbox, ears, .. } = &*self.connection;
-        let ear = Arc::new(Ear { id: clock.new_id(), subject, inbox: Inbox::default() });
+        let ear = Arc::new(Ear { id: clock.new_id(), name, parts: Parts::default(), inbox: Inbox::default() });
+        let sender = Sender { client: client.clone(), prefix: prefix.clone(), outbox: outbox.clone() };
+        let mut listener = Listener::new(ear.clone(), self.member, sender);
         let confirmed = timeout(CONFIRM_MAX, async {
-            let subscriber = client.subscribe(wire_subject(prefix, subject)).await.map_err(Error::other)?;
             // The connection may break meanwhile: then it says hello again.
             ears.add(&ear);
-            outbox.hello(ear.id, subject);
-            let mut listener = Listener::new(ear.clone(), self.member, subscriber);
-            listener.confirm().await?;
-            Ok(listener)
+            listener.begin().await?;
+            listener.confirm().await
         });
-        let listener = confirmed.await.unwrap_or_else(|_| {
-            let why =
-                format!("NATS does not confirm the subscription to {prefix}.{subject}: is it there, is it allowed?");
+        confirmed.await.unwrap_or_else(|_| {
+            let why = format!("NATS does not confirm the subscription to {prefix}.{name}: is it there, is it allowed?");
             Err(Error::new(ErrorKind::TimedOut, why))
         })?;
         let task = AbortOnDropHandle::new(tokio::spawn(listener.run()));
@@ -135,6 +134,10 @@ pub struct NatsSubscription {
 }
 
 impl NatsSubscription {
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.ear.parts
+    }
+
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         self.ear.inbox.next().await
     }
@@ -142,7 +145,7 @@ impl NatsSubscription {
 
 impl fmt::Debug for NatsSubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsSubscription").field("subject", &self.ear.subject).finish_non_exhaustive()
+        f.debug_struct("NatsSubscription").field("subject", &self.ear.name).finish_non_exhaustive()
     }
 }
 
@@ -159,7 +162,7 @@ impl Ears {
     }
 
     fn missed(&self) {
-        self.each(|ear| ear.inbox.missed());
+        self.each(|ear| ear.inbox.missed_everything());
     }
 }
 
@@ -198,13 +201,14 @@ async fn send(outbox: Arc<Outbox>, client: Client, prefix: String) {
             continue;
         }
         let bytes = frame.payload.len();
-        match client.publish(wire_subject(&prefix, subject), frame.encode()).await {
+        match client.publish(subject.after(&prefix), frame.encode()).await {
             Ok(()) => {}
             Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 let bytes_max = client.max_payload().saturating_sub(HEAD_BYTES);
+                let subject = subject.after(&prefix);
                 tracing::error!(subject, bytes, bytes_max, "a payload is larger than NATS takes: the others miss it");
             }
-            Err(error) => tracing::debug!(subject, %error, "not published"),
+            Err(error) => tracing::debug!(subject = subject.name, %error, "not published"),
         }
     }
 }
@@ -227,15 +231,11 @@ async fn keep(outbox: Arc<Outbox>, client: Client, ears: Arc<Ears>, nudge: Arc<N
         if connects != connects_now {
             connects = connects_now;
             // The client has subscribed again before it sends this. Who hears itself can hear the others.
-            ears.each(|ear| outbox.hello(ear.id, ear.subject));
+            ears.each(|ear| outbox.hello(ear.id, ear.name.into()));
         }
     }
 }
 
 fn is_connected(client: &Client) -> bool {
     client.connection_state() == State::Connected
-}
-
-fn wire_subject(prefix: &str, subject: &str) -> String {
-    format!("{prefix}.{subject}")
 }

@@ -1,7 +1,7 @@
 //! What every bus promises. Written once, run on each kind.
 
 use bytes::Bytes;
-use switchboard_bus::{Bus, Heard};
+use switchboard_bus::{Bus, Heard, Part};
 
 const SUBJECT: &str = "contract.one";
 const OTHER: &str = "contract.other";
@@ -45,6 +45,10 @@ macro_rules! bus_contract {
             #[tokio::test]
             async fn who_left_is_not_missed() {
                 left($make).await;
+            }
+            #[tokio::test]
+            async fn a_part_is_heard_while_it_is_wanted() {
+                parted($make).await;
             }
             #[tokio::test]
             async fn a_wait_that_is_given_up_loses_nothing() {
@@ -99,6 +103,50 @@ async fn later(bus: Bus) {
     }
 }
 
+async fn parted(bus: Bus) {
+    let mut subscription = bus.another().subscribe(SUBJECT).await.expect("subscribed");
+    let parts = subscription.parts().clone();
+    let (mut one, mut two) = (parts.want(1), parts.want(2));
+    one.heard().await;
+    two.heard().await;
+    assert!(one.is_heard() && two.is_heard() && parts.want(1).is_heard());
+    let say = |n: u32, part: Option<Part>| match part {
+        Some(part) => bus.publish((SUBJECT, part), || payload(n)),
+        None => bus.publish(SUBJECT, || payload(n)),
+    };
+    for (n, part) in [(1, Some(1)), (2, Some(3)), (3, None), (4, Some(2)), (5, Some(1))] {
+        say(n, part);
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 4 {
+        heard.extend(subscription.next().await);
+    }
+    // Order is kept in each part.
+    let at = |n: u32| heard.iter().position(|heard| *heard == Heard::Payload(payload(n)));
+    assert!(at(2).is_none() && at(3).is_some() && at(4).is_some() && at(1) < at(5), "{heard:?}");
+    // Somebody else wants the first still.
+    let mut again = parts.want(1);
+    drop((one, two));
+    again.heard().await;
+    let mut third = parts.want(3);
+    third.heard().await;
+    for (n, part) in [(6, Some(2)), (7, Some(1))] {
+        say(n, part);
+    }
+    loop {
+        match subscription.next().await {
+            // On NATS, the server may hear later than the subscriber that it wants a part no more.
+            Some(Heard::Payload(heard)) if heard == payload(6) => {}
+            // What was told before it was wanted may have been missed.
+            Some(Heard::Missed(missed)) => assert!(missed.of_part(3) && !missed.of_part(1)),
+            heard => {
+                assert_eq!(heard, Some(Heard::Payload(payload(7))));
+                break;
+            }
+        }
+    }
+}
+
 async fn left(bus: Bus) {
     let mut subscription = bus.another().subscribe(SUBJECT).await.expect("subscribed");
     drop(bus.another().subscribe(SUBJECT).await.expect("subscribed"));
@@ -144,7 +192,7 @@ async fn missed(bus: Bus) {
     let mut told = false;
     while last != Some(FLOOD - 1) {
         match subscription.next().await.expect("open") {
-            Heard::Missed => told = true,
+            Heard::Missed(_) => told = true,
             Heard::Payload(bytes) => {
                 let n = u32::from_be_bytes(bytes[..].try_into().expect("four bytes"));
                 assert!(last.is_none_or(|last| n == last + 1 || told && n > last), "{last:?} then {n}, told: {told}");
@@ -154,6 +202,6 @@ async fn missed(bus: Bus) {
     }
     // A bus on a network may need a moment to be sure that it was not before the subscription.
     while !told {
-        told = subscription.next().await.expect("open") == Heard::Missed;
+        told = matches!(subscription.next().await.expect("open"), Heard::Missed(_));
     }
 }

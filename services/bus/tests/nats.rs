@@ -37,7 +37,7 @@ async fn next(subscription: &mut Subscription) -> Heard {
 
 /// Passes over payloads.
 async fn missed(subscription: &mut Subscription) {
-    while next(subscription).await != Heard::Missed {}
+    while !matches!(next(subscription).await, Heard::Missed(_)) {}
 }
 
 /// Passes over misses.
@@ -114,6 +114,53 @@ async fn a_server_that_freezes_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_part_that_is_wanted_while_nobody_answers_is_missed_when_it_is_heard() {
+    let server = NatsServer::start(&[]).await.expect("started");
+    let bus = connected(&new_bus_at(server.url())).await;
+    let mut subscription = listening(&bus.another()).await;
+    let parts = subscription.parts().clone();
+    server.freeze().expect("frozen");
+    let mut wanted = parts.want(7);
+    wanted.heard().await;
+    assert!(!wanted.is_heard(), "the server cannot have said so");
+    server.thaw().expect("thawed");
+    loop {
+        match next(&mut subscription).await {
+            Heard::Missed(missed) if missed.of_part(7) => break,
+            heard => assert!(matches!(heard, Heard::Missed(_)), "{heard:?}"),
+        }
+    }
+    wanted.heard().await;
+    assert!(wanted.is_heard());
+    bus.publish((SUBJECT, 7), || HELLO);
+    assert_eq!(heard(&mut subscription).await, HELLO);
+}
+
+#[tokio::test]
+async fn a_part_that_is_wanted_while_the_connection_is_lost_is_heard_when_it_is_back() {
+    let mut server = NatsServer::start(&[]).await.expect("started");
+    let bus = connected(&new_bus_at(server.url())).await;
+    let mut subscription = listening(&bus.another()).await;
+    server.kill().expect("killed");
+    missed(&mut subscription).await;
+    let mut wanted = subscription.parts().want(7);
+    wanted.heard().await;
+    server.start_again().await.expect("started again");
+    let publishing = async {
+        let mut every = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            every.tick().await;
+            bus.publish((SUBJECT, 7), || AGAIN);
+        }
+    };
+    tokio::select! {
+        () = async { while heard(&mut subscription).await != AGAIN {} } => {}
+        () = publishing => {}
+    }
+    assert!(wanted.is_heard());
+}
+
+#[tokio::test]
 async fn the_loss_of_the_last_payload_is_noticed() {
     let config = nats_config().expect("a NATS server");
     let bus = connected(&config).await;
@@ -122,7 +169,7 @@ async fn the_loss_of_the_last_payload_is_noticed() {
     bus.publish(SUBJECT, || HELLO);
     assert_eq!(next(&mut subscription).await, Heard::Payload(HELLO));
     bus.publish(SUBJECT, || Bytes::from(vec![0; 2 << 20]));
-    assert_eq!(next(&mut subscription).await, Heard::Missed);
+    assert!(matches!(next(&mut subscription).await, Heard::Missed(_)));
     bus.publish(SUBJECT, || AGAIN);
     assert_eq!(next(&mut subscription).await, Heard::Payload(AGAIN));
 }
@@ -145,7 +192,7 @@ async fn a_member_that_dies_is_missed() {
     other.publish(SUBJECT, || HELLO);
     assert_eq!(next(&mut subscription).await, Heard::Payload(HELLO));
     drop(other);
-    assert_eq!(next(&mut subscription).await, Heard::Missed);
+    assert!(matches!(next(&mut subscription).await, Heard::Missed(_)));
 }
 
 #[tokio::test]

@@ -190,7 +190,7 @@ impl ChatService for Chat {
                 }
             }
             if let Some(event) = part.event {
-                self.rooms.hub.tell(admitted.conversation.id, event, None);
+                self.rooms.hub.tell(&admitted.conversation, event, None);
             }
         }
         let changed = i64::try_from(changed).unwrap_or(i64::MAX);
@@ -204,7 +204,7 @@ impl ChatService for Chat {
         let id = Uuid::try_parse(&request.into_inner().conversation_id).map_err(|_| model::no_conversation())?;
         let closed = self.rooms.store.close(id, self.rooms.clock.now()).await?;
         let closed = closed.ok_or_else(model::no_conversation)?;
-        self.rooms.hub.closed(id);
+        self.rooms.hub.closed(&closed);
         Ok(Response::new(CloseConversationResponse { conversation: Some(convert::conversation(&closed)) }))
     }
 

@@ -9,13 +9,13 @@ use switchboard_proto::{
         Accepted, Join, Receipt, Receipts, RefusalReason, Send, Typing, converse_request::Action,
         converse_response::Event, join,
     },
-    wire,
+    part, wire,
 };
 use switchboard_sessions::PENDING_MAX;
 use uuid::Uuid;
 
 use crate::{
-    Asker, Link, convert,
+    Asker, Link, convert, doorbell,
     hub::{Admitted, Entrant, Hub},
     model::{self, Draft, Kind, Reading, Refusal},
     rules::{self, RECEIPT_MESSAGES_MAX},
@@ -70,7 +70,7 @@ impl switchboard_sessions::Rooms for Rooms {
                     is_typing: typing.is_typing,
                     at: Some(timestamp(self.clock.now())),
                 });
-                self.hub.tell(admitted.conversation.id, event, Some(&asker));
+                self.hub.tell(&admitted.conversation, event, Some(&asker));
                 None
             }
             Action::Receipt(_) if pending >= PENDING_MAX => {
@@ -97,6 +97,7 @@ impl switchboard_sessions::Rooms for Rooms {
 
 impl Rooms {
     async fn enter(&self, asker: &Asker, join: Join) -> Result<Admitted, Refusal> {
+        let part = part::of_join(&join);
         let id = match join.conversation {
             Some(join::Conversation::ConversationId(id)) => {
                 Uuid::try_parse(&id).map_err(|_| model::no_conversation())?
@@ -109,7 +110,7 @@ impl Rooms {
         };
         let kinds = join.kinds.iter().filter_map(|kind| Kind::try_from(*kind).ok()).collect();
         let entrant = Entrant { user_id: join.user_id, role: join.role, kinds, again: join.again };
-        self.hub.join(asker, id, entrant).await
+        self.hub.join(asker, id, part, entrant).await
     }
 
     fn send(&self, asker: Asker, admitted: &Admitted, send: Send) -> Result<(), (Refusal, Asker)> {
@@ -137,6 +138,7 @@ impl Rooms {
         Ok(Draft {
             absent: self.hub.absent(conversation, &admitted.user_id),
             conversation_id: conversation.id,
+            part: doorbell::part_of(conversation),
             kind: conversation.kind,
             id: id.unwrap_or_else(|| self.clock.new_id()),
             retry,
@@ -155,7 +157,7 @@ impl Rooms {
             let part = self.read(admitted, &reading, after).await?;
             let asker = part.next.is_none().then_some(asker);
             match (part.event, asker) {
-                (Some(event), asker) => self.hub.tell(admitted.conversation.id, event, asker),
+                (Some(event), asker) => self.hub.tell(&admitted.conversation, event, asker),
                 (None, Some(asker)) => asker.tell(Event::Accepted(Accepted {})),
                 (None, None) => {}
             }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use prost::Message as _;
-use switchboard_bus::{Bus, Heard};
+use switchboard_bus::{Bus, Heard, Part, Parts, Subscription, Wanted};
 use switchboard_chassis::Lifecycle;
-use switchboard_proto::chat::v1::{ConverseResponse, converse_response::Event};
+use switchboard_proto::{
+    chat::v1::{ConverseResponse, converse_response::Event},
+    part,
+};
 use uuid::Uuid;
 
-use crate::hub::Hub;
+use crate::{hub::Hub, model::Conversation};
 
 const SUBJECT: &str = "chat.events";
 
@@ -23,16 +26,41 @@ struct Ring {
     frame: Option<ConverseResponse>,
 }
 
-pub(crate) fn ring(bus: &Bus, conversation_id: Uuid, event: &Event) {
-    bus.publish(SUBJECT, || {
-        let frame = ConverseResponse { sessions: Vec::new(), event: Some(event.clone()), answer: None };
-        Ring { conversation_id: conversation_id.as_bytes().to_vec(), frame: Some(frame) }.encode_to_vec().into()
-    });
+/// This instance's place on the bus.
+pub(crate) struct Doorbell {
+    bus: Bus,
+    parts: Parts,
+}
+
+/// The part of the subject in which a conversation's events are told.
+pub(crate) fn part_of(conversation: &Conversation) -> Part {
+    part::of_conversation(conversation.kind, conversation.id, conversation.number)
+}
+
+impl Doorbell {
+    /// Takes the place; what is heard is to be given to [`listen`].
+    pub(crate) async fn take(bus: Bus) -> std::io::Result<(Self, Subscription)> {
+        let subscription = bus.subscribe(SUBJECT).await?;
+        let parts = subscription.parts().clone();
+        Ok((Self { bus, parts }, subscription))
+    }
+
+    /// Tells other instances what was stored or said.
+    pub(crate) fn ring(&self, part: Part, conversation_id: Uuid, event: &Event) {
+        self.bus.publish((SUBJECT, part), || {
+            let frame = ConverseResponse { sessions: Vec::new(), event: Some(event.clone()), answer: None };
+            Ring { conversation_id: conversation_id.as_bytes().to_vec(), frame: Some(frame) }.encode_to_vec().into()
+        });
+    }
+
+    /// Hears what other instances tell in a part.
+    pub(crate) fn want(&self, part: Part) -> Wanted {
+        self.parts.want(part)
+    }
 }
 
 /// Hears the others from now on.
-pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Result<()> {
-    let mut subscription = hub.bus().subscribe(SUBJECT).await?;
+pub(crate) fn listen(hub: Arc<Hub>, mut subscription: Subscription, lifecycle: &Lifecycle) {
     let stopping = lifecycle.clone();
     lifecycle.spawn_essential("chat doorbell", async move {
         loop {
@@ -41,7 +69,7 @@ pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Res
                 () = stopping.stopped() => return Ok::<_, &'static str>(()),
             };
             match heard {
-                Heard::Missed => hub.look_again().await,
+                Heard::Missed(missed) => hub.look_again(&missed).await,
                 Heard::Payload(payload) => match Ring::decode(payload) {
                     Ok(Ring { conversation_id, frame: Some(ConverseResponse { event: Some(event), .. }) }) => {
                         if let Ok(id) = Uuid::from_slice(&conversation_id) {
@@ -54,5 +82,4 @@ pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Res
             }
         }
     });
-    Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use switchboard_bus::Bus;
+use switchboard_bus::{Missed, Part, Wanted};
 use switchboard_chassis::{Clock, clock::timestamp};
 use switchboard_proto::{
     chat::v1::{
@@ -25,7 +25,8 @@ use uuid::Uuid;
 use crate::{
     Asker, ChatConfig, Link,
     absence::{Arrival, Arrivals},
-    convert, doorbell,
+    convert,
+    doorbell::{Doorbell, part_of},
     model::{self, Conversation, Kind, Openness, Refusal, Role},
     rules,
     store::{MessagesFrom, Store},
@@ -40,7 +41,7 @@ const GAP_PAGE: u32 = 256;
 pub(crate) struct Hub {
     shards: Vec<Mutex<HashMap<Uuid, Room>>>,
     store: Arc<Store>,
-    bus: Bus,
+    doorbell: Doorbell,
     clock: Clock,
     config: ChatConfig,
     arrivals: Arrivals,
@@ -57,6 +58,8 @@ enum Room {
 
 struct OpenRoom {
     conversation: Arc<Conversation>,
+    /// What other instances tell of it is heard.
+    wanted: Wanted,
     /// The last message that the sessions were told of.
     told: u64,
     /// The newest message known to be stored; above `told` while a gap is being closed.
@@ -89,12 +92,14 @@ pub(crate) struct Admitted {
 }
 
 impl Hub {
-    pub(crate) fn new(store: Arc<Store>, bus: Bus, clock: Clock, config: ChatConfig, arrivals: Arrivals) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), store, bus, clock, config, arrivals }
-    }
-
-    pub(crate) fn bus(&self) -> &Bus {
-        &self.bus
+    pub(crate) fn new(
+        store: Arc<Store>,
+        doorbell: Doorbell,
+        clock: Clock,
+        config: ChatConfig,
+        arrivals: Arrivals,
+    ) -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), store, doorbell, clock, config, arrivals }
     }
 
     fn shard(&self, id: Uuid) -> MutexGuard<'_, HashMap<Uuid, Room>> {
@@ -103,11 +108,13 @@ impl Hub {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a session in. Its `Joined` is on its link before anything that comes after.
+    /// Lets a session in, to a conversation that is probably told of in this part. Its `Joined` is on its link before
+    /// anything that comes after.
     pub(crate) async fn join(
         &self,
         asker: &Asker,
         conversation_id: Uuid,
+        part: Part,
         entrant: Entrant,
     ) -> Result<Admitted, Refusal> {
         loop {
@@ -126,24 +133,25 @@ impl Hub {
             };
             match loaded {
                 Some(loaded) => loaded.await,
-                None => self.load(conversation_id).await?,
+                None => self.load(conversation_id, part).await?,
             }
         }
     }
 
     /// Reads the conversation of a room that is `Loading`.
-    async fn load(&self, id: Uuid) -> Result<(), Refusal> {
+    async fn load(&self, id: Uuid, part: Part) -> Result<(), Refusal> {
         // If this future is dropped half-way, the room must not stay `Loading`.
         let abandon = Abandon { hub: self, id };
-        let found = self.store.conversation(id).await;
+        let found = self.read(id, part).await;
         std::mem::forget(abandon);
         let mut rooms = self.shard(id);
         let Some(Room::Loading { head, loaded }) = rooms.remove(&id) else { return Ok(()) };
         loaded.notify_waiters();
-        let conversation = found?.ok_or_else(model::no_conversation)?;
+        let (conversation, wanted) = found?;
         let head = head.max(conversation.last_seq);
         let room = OpenRoom {
             conversation: Arc::new(conversation),
+            wanted,
             told: head,
             head,
             audience: Audience::default(),
@@ -152,6 +160,19 @@ impl Hub {
         };
         rooms.insert(id, Room::Open(room));
         Ok(())
+    }
+
+    /// Reads a conversation after the others are heard, so that nothing falls between.
+    async fn read(&self, id: Uuid, mut part: Part) -> Result<(Conversation, Wanted), Refusal> {
+        loop {
+            let mut wanted = self.doorbell.want(part);
+            wanted.heard().await;
+            let conversation = self.store.conversation(id).await?.ok_or_else(model::no_conversation)?;
+            if part_of(&conversation) == part {
+                return Ok((conversation, wanted));
+            }
+            part = part_of(&conversation);
+        }
     }
 
     fn admit(&self, room: &mut OpenRoom, asker: &Asker, entrant: Entrant) -> Result<Admitted, Refusal> {
@@ -237,22 +258,23 @@ impl Hub {
     }
 
     /// Tells what is not a message: here and, by the bus, elsewhere.
-    pub(crate) fn tell(&self, conversation_id: Uuid, event: Event, asker: Option<&Asker>) {
-        let told = match self.shard(conversation_id).get(&conversation_id) {
+    pub(crate) fn tell(&self, conversation: &Conversation, event: Event, asker: Option<&Asker>) {
+        let id = conversation.id;
+        let told = match self.shard(id).get(&id) {
             Some(Room::Open(room)) => {
                 self.tell_everywhere(room, event, asker);
                 return;
             }
             _ => event,
         };
-        doorbell::ring(&self.bus, conversation_id, &told);
+        self.doorbell.ring(part_of(conversation), id, &told);
         if let Some(asker) = asker {
             asker.tell(Event::Accepted(Accepted {}));
         }
     }
 
     fn tell_everywhere(&self, room: &OpenRoom, event: Event, asker: Option<&Asker>) {
-        doorbell::ring(&self.bus, room.conversation.id, &event);
+        self.doorbell.ring(room.wanted.part(), room.conversation.id, &event);
         room.tell_here(&event, asker);
     }
 
@@ -281,19 +303,24 @@ impl Hub {
     }
 
     /// Tells a message that was just stored by this instance.
-    pub(crate) fn stored(self: &Arc<Self>, conversation_id: Uuid, message: WireMessage, asker: Option<&Asker>) {
+    pub(crate) fn stored(
+        self: &Arc<Self>,
+        (conversation_id, part): (Uuid, Part),
+        message: WireMessage,
+        asker: Option<&Asker>,
+    ) {
         let event = Event::Message(message);
-        doorbell::ring(&self.bus, conversation_id, &event);
+        self.doorbell.ring(part, conversation_id, &event);
         if let Event::Message(message) = event {
             self.place(conversation_id, message, asker);
         }
     }
 
-    pub(crate) fn closed(&self, conversation_id: Uuid) {
-        if let Some(Room::Open(room)) = self.shard(conversation_id).get_mut(&conversation_id) {
+    pub(crate) fn closed(&self, conversation: &Conversation) {
+        if let Some(Room::Open(room)) = self.shard(conversation.id).get_mut(&conversation.id) {
             room.close();
         }
-        self.tell(conversation_id, Event::ConversationClosed(ConversationClosed {}), None);
+        self.tell(conversation, Event::ConversationClosed(ConversationClosed {}), None);
     }
 
     /// The user was erased and sits nowhere any more: nothing that its open sessions say is taken.
@@ -386,12 +413,16 @@ impl Hub {
         }
     }
 
-    /// The bus may have kept something from us: every room looks at the database, many in one statement.
-    pub(crate) async fn look_again(self: &Arc<Self>) {
+    /// The bus may have kept something from us: every room that it concerns looks at the database, many in one statement.
+    pub(crate) async fn look_again(self: &Arc<Self>, missed: &Missed) {
         for shard in &self.shards {
             let ids: Vec<Uuid> = {
                 let rooms = shard.lock().unwrap_or_else(PoisonError::into_inner);
-                rooms.keys().copied().collect()
+                let behind = rooms.iter().filter(|(_, room)| match room {
+                    Room::Open(room) => missed.of_part(room.wanted.part()),
+                    Room::Loading { .. } => true,
+                });
+                behind.map(|(id, _)| *id).collect()
             };
             for ids in ids.chunks(HEADS_MAX) {
                 let heads = loop {

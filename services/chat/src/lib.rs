@@ -49,8 +49,9 @@ pub async fn service(
 ) -> std::io::Result<(ChatServiceServer<Chat>, Absences)> {
     let store = Arc::new(store::Store::new(db, config.burst()));
     let arrivals = absence::arrivals(store.clone(), lifecycle);
-    let hub = Arc::new(hub::Hub::new(store.clone(), bus, clock.clone(), config.clone(), arrivals));
-    doorbell::listen(hub.clone(), lifecycle).await?;
+    let (doorbell, subscription) = doorbell::Doorbell::take(bus).await?;
+    let hub = Arc::new(hub::Hub::new(store.clone(), doorbell, clock.clone(), config.clone(), arrivals));
+    doorbell::listen(hub.clone(), subscription, lifecycle);
     let writer = writer::start(store.clone(), hub.clone(), clock.clone(), lifecycle);
     let absences = Absences { config: config.clone(), store: store.clone(), hub: hub.clone(), clock: clock.clone() };
     let rooms = converse::Rooms { hub, store, writer, clock, lifecycle: lifecycle.clone() };

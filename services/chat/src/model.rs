@@ -1,5 +1,6 @@
 //! The words of this service.
 
+use switchboard_bus::Part;
 use switchboard_chassis::Micros;
 use switchboard_proto::chat::v1::RefusalReason;
 use uuid::Uuid;
@@ -102,6 +103,8 @@ pub(crate) struct Opening {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
     pub(crate) conversation_id: Uuid,
+    /// Where it is told.
+    pub(crate) part: Part,
     pub(crate) kind: Kind,
     pub(crate) id: Uuid,
     /// The id may be stored already.

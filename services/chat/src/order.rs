@@ -111,6 +111,7 @@ mod tests {
             kind: Kind::Consultation,
             absent: Vec::new(),
             conversation_id: Uuid::from_u128(conversation),
+            part: 0,
             // A retry has the id of an earlier draft.
             id: Uuid::from_u128(1_000 + if retry { (id / 2) as u128 } else { id as u128 }),
             retry,

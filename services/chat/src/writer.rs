@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use switchboard_bus::Part;
 use switchboard_chassis::{Clock, Error, Kind, Lifecycle};
 use switchboard_proto::chat::v1::{Message as WireMessage, converse_response::Event};
 use switchboard_sessions::{GroupCommit, start_group_commit};
 use tokio::sync::{Mutex, oneshot};
+use uuid::Uuid;
 
 use crate::{
     Asker, convert,
@@ -50,8 +52,8 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &
             let (drafts, senders): (Vec<Draft>, Vec<Sender>) = batch.into_iter().unzip();
             match append(&store, &drafts, &clock, &mut *numbers.lock().await).await {
                 Ok(appended) => {
-                    for (appended, sender) in appended.into_iter().zip(senders) {
-                        tell(&hub, appended, sender);
+                    for ((appended, sender), draft) in appended.into_iter().zip(senders).zip(&drafts) {
+                        tell(&hub, (draft.conversation_id, draft.part), appended, sender);
                     }
                 }
                 // Nothing of the batch was stored, and everybody is told so.
@@ -83,19 +85,18 @@ async fn append(store: &Store, drafts: &[Draft], clock: &Clock, numbers: &mut Nu
     }
 }
 
-fn tell(hub: &Arc<Hub>, appended: Appended, sender: Sender) {
+fn tell(hub: &Arc<Hub>, place: (Uuid, Part), appended: Appended, sender: Sender) {
     if let Appended::Repeat(message) = &appended {
         // Whoever stored it may not have come to tell it. Those who were told pass over it.
-        hub.stored(message.conversation_id, convert::message(message.clone()), None);
+        hub.stored(place, convert::message(message.clone()), None);
     }
     match (appended, sender) {
         (Appended::Stored(message), sender) => {
-            let conversation_id = message.conversation_id;
             let message = convert::message(message);
             match sender {
-                Sender::Session(asker) => hub.stored(conversation_id, message, Some(&asker)),
+                Sender::Session(asker) => hub.stored(place, message, Some(&asker)),
                 Sender::Call(call) => {
-                    hub.stored(conversation_id, message.clone(), None);
+                    hub.stored(place, message.clone(), None);
                     // The caller may have gone.
                     let _ = call.send(Ok((message, true)));
                 }

@@ -62,8 +62,9 @@ impl LocationService for Locations {
         let user_id = request.into_inner().user_id;
         switchboard_sessions::check_user_id("user_id", &user_id)?;
         let _turn = self.rooms.store.turn().await;
-        self.rooms.hub.forget(&user_id);
-        let erased = self.rooms.store.erase(&user_id).await?;
+        let now = self.rooms.hub.now();
+        let erased = self.rooms.store.erase(&user_id, now).await?;
+        self.rooms.hub.forget(&user_id, now);
         tracing::info!(positions = erased, "a user was erased");
         Ok(Response::new(EraseUserResponse { positions_erased: i64::try_from(erased).unwrap_or(i64::MAX) }))
     }

@@ -8,10 +8,11 @@ use std::{
 };
 
 use prost::Message as _;
-use switchboard_bus::{Bus, Heard};
-use switchboard_chassis::{Clock, Lifecycle, Micros};
+use switchboard_bus::{Bus, Heard, Parts, Subscription, Wanted};
+use switchboard_chassis::{Clock, Lifecycle, Micros, error::RETRY_AFTER};
 use switchboard_proto::{
     location::v1::{Joined, Moved, share_response::Event},
+    part,
     wire::{Location, Misuse, Wire as _},
 };
 use switchboard_sessions::{Asker, Audience, Link};
@@ -28,6 +29,7 @@ pub(crate) struct Hub {
     shards: Vec<Mutex<Shares>>,
     hasher: RandomState,
     bus: Bus,
+    parts: Parts,
     clock: Clock,
     expire_after: Duration,
 }
@@ -43,6 +45,8 @@ struct Key {
 #[derive(Default)]
 struct Share {
     audience: Audience<Location>,
+    /// While somebody is here, what other instances tell of it is heard.
+    wanted: Option<Wanted>,
     last: Option<Position>,
     /// The last position is not stored yet.
     is_unstored: bool,
@@ -60,9 +64,17 @@ struct Ring {
 }
 
 impl Hub {
-    pub(crate) fn new(bus: Bus, clock: Clock, expire_after: Duration) -> Self {
+    /// What is heard of other instances is to be given to [`listen`].
+    pub(crate) async fn new(bus: Bus, clock: Clock, expire_after: Duration) -> std::io::Result<(Self, Subscription)> {
+        let subscription = bus.subscribe(SUBJECT).await?;
+        let parts = subscription.parts().clone();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hasher: RandomState::new(), bus, clock, expire_after }
+        Ok((Self { shards, hasher: RandomState::new(), bus, parts, clock, expire_after }, subscription))
+    }
+
+    /// Hears what other instances tell of a share.
+    pub(crate) fn want(&self, pair: &Pair) -> Wanted {
+        self.parts.want(part::of_pair(pair))
     }
 
     pub(crate) fn now(&self) -> Micros {
@@ -80,8 +92,14 @@ impl Hub {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a session in; `stored` is what the database knows.
-    pub(crate) fn join(&self, asker: &Asker<Location>, pair: &Pair, role: Role, stored: Option<Position>) {
+    /// Lets a session in; `stored` is what the database knows since the share is heard.
+    pub(crate) fn join(
+        &self,
+        asker: &Asker<Location>,
+        (pair, wanted): (&Pair, Wanted),
+        role: Role,
+        stored: Option<Position>,
+    ) {
         let horizon = self.horizon();
         let key = Key::from(pair);
         let mut shares = self.shard(&key);
@@ -89,6 +107,7 @@ impl Hub {
         // What is remembered may be newer than what was stored when it was read, or older: another instance's.
         let last = share.last.max_by_time(stored).filter(|last| last.at >= horizon);
         share.audience.enter(&asker.link, asker.session);
+        share.wanted.get_or_insert(wanted);
         // Under the lock, so that positions come after it.
         asker.tell(Event::Joined(Joined {
             pair: Some(pair.clone()),
@@ -103,6 +122,9 @@ impl Hub {
         let mut shares = self.shard(&key);
         let Some(share) = shares.get_mut(&key) else { return };
         share.audience.leave(link, session);
+        if share.audience.is_empty() {
+            share.wanted = None;
+        }
         if share.is_over() {
             shares.remove(&key);
         }
@@ -111,7 +133,9 @@ impl Hub {
     /// Tells where a therapist is: here and, by the bus, elsewhere. It is stored a moment later.
     pub(crate) fn moved(&self, pair: &Pair, position: Position, asker: Option<&Asker<Location>>) {
         let moved = Moved { pair: Some(pair.clone()), position: Some(position.into()) };
-        self.bus.publish(SUBJECT, || Ring { moved: Some(moved.clone()), ..Ring::default() }.encode_to_vec().into());
+        self.bus.publish((SUBJECT, part::of_pair(pair)), || {
+            Ring { moved: Some(moved.clone()), ..Ring::default() }.encode_to_vec().into()
+        });
         let key = Key::from(pair);
         let mut shares = self.shard(&key);
         let share = shares.entry(key).or_default();
@@ -125,22 +149,41 @@ impl Hub {
         self.shard(&key).get(&key).and_then(|share| share.last)
     }
 
-    /// Forgets the positions of a user's shares, here and elsewhere.
-    pub(crate) fn forget(&self, user_id: &str) {
+    /// Forgets the positions of a user who was erased at a time, here and elsewhere. Whoever calls it has the store's
+    /// turn: what is on its way to the database is forgotten, too.
+    pub(crate) fn forget(&self, user_id: &str, erased_at: Micros) {
         self.bus
             .publish(SUBJECT, || Ring { erased_user_id: user_id.to_owned(), ..Ring::default() }.encode_to_vec().into());
-        self.forget_here(user_id);
+        self.forget_here(user_id, erased_at);
     }
 
-    /// Forgets them here. Whoever calls it has the store's turn: what is on its way to the database is forgotten, too.
-    fn forget_here(&self, user_id: &str) {
+    fn forget_here(&self, user_id: &str, erased_at: Micros) {
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, share| {
-                if key.customer_id == user_id || key.therapist_id == user_id {
+                let is_old = share.last.is_some_and(|last| last.at <= erased_at);
+                if is_old && (key.customer_id == user_id || key.therapist_id == user_id) {
                     (share.last, share.is_unstored) = (None, false);
                 }
                 !share.is_over()
             });
+        }
+    }
+
+    /// Forgets what other instances erased.
+    async fn forget_erased(&self, store: &Store) {
+        let erasures = loop {
+            match store.erasures(self.horizon()).await {
+                Ok(erasures) => break erasures,
+                // The database said why in the log. It is asked again: what was erased must not be told.
+                Err(_) => tokio::time::sleep(RETRY_AFTER).await,
+            }
+        };
+        let _turn = store.turn().await;
+        for (user_id, erased_at) in erasures {
+            self.forget_here(&user_id, erased_at);
+            // What was on its way when it was erased there. The database says why in the log, if it fails; then the
+            // position expires.
+            let _ = store.erase(&user_id, erased_at).await;
         }
     }
 
@@ -226,9 +269,9 @@ impl From<Key> for Pair {
     }
 }
 
-/// Hears the other instances from now on. What is missed is of the past: the next position comes soon.
-pub(crate) async fn listen(hub: Arc<Hub>, store: Arc<Store>, lifecycle: &Lifecycle) -> std::io::Result<()> {
-    let mut subscription = hub.bus.subscribe(SUBJECT).await?;
+/// Hears the other instances from now on. Positions that are missed are of the past: the next comes soon. Who was erased
+/// is in the database.
+pub(crate) fn listen(hub: Arc<Hub>, store: Arc<Store>, mut subscription: Subscription, lifecycle: &Lifecycle) {
     let stopping = lifecycle.clone();
     lifecycle.spawn_essential("location doorbell", async move {
         loop {
@@ -236,23 +279,21 @@ pub(crate) async fn listen(hub: Arc<Hub>, store: Arc<Store>, lifecycle: &Lifecyc
                 heard = subscription.next() => heard.ok_or("the bus is gone")?,
                 () = stopping.stopped() => return Ok::<_, &'static str>(()),
             };
-            let Heard::Payload(payload) = heard else { continue };
-            match Ring::decode(payload) {
-                Ok(Ring { moved, erased_user_id }) => {
-                    if !erased_user_id.is_empty() {
-                        let _turn = store.turn().await;
-                        hub.forget_here(&erased_user_id);
-                        // What this instance stored since the other one erased. The database says why in the log, if
-                        // it fails; then it expires.
-                        let _ = store.erase(&erased_user_id).await;
+            match heard {
+                Heard::Missed(missed) if missed.of_all() => hub.forget_erased(&store).await,
+                Heard::Missed(_) => {}
+                Heard::Payload(payload) => match Ring::decode(payload) {
+                    Ok(Ring { moved, erased_user_id }) => {
+                        if !erased_user_id.is_empty() {
+                            hub.forget_erased(&store).await;
+                        }
+                        if let Some(moved) = moved {
+                            hub.overheard(moved);
+                        }
                     }
-                    if let Some(moved) = moved {
-                        hub.overheard(moved);
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "a ring that cannot be read"),
+                    Err(error) => tracing::warn!(%error, "a ring that cannot be read"),
+                },
             }
         }
     });
-    Ok(())
 }

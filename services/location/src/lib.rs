@@ -75,8 +75,9 @@ pub async fn service(
     lifecycle: &Lifecycle,
 ) -> std::io::Result<LocationServiceServer<Locations>> {
     let store = Arc::new(store::Store::new(db));
-    let hub = Arc::new(hub::Hub::new(bus, clock, config.expire_after()));
-    hub::listen(hub.clone(), store.clone(), lifecycle).await?;
+    let (hub, subscription) = hub::Hub::new(bus, clock, config.expire_after()).await?;
+    let hub = Arc::new(hub);
+    hub::listen(hub.clone(), store.clone(), subscription, lifecycle);
     keeper::start(store.clone(), hub.clone(), config.store_interval(), lifecycle);
     let rooms = rooms::Rooms { hub, store };
     Ok(LocationServiceServer::new(Locations { rooms, lifecycle: lifecycle.clone() }))

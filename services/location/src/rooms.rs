@@ -34,8 +34,10 @@ impl Rooms {
         let pair = rules::pair(join.pair)?;
         switchboard_sessions::check_user_id("user_id", &join.user_id)?;
         let role = rules::enter(&pair, &join.user_id, &join.role)?;
+        let mut wanted = self.hub.want(&pair);
+        wanted.heard().await;
         let stored = self.store.last(&pair, self.hub.horizon()).await?;
-        self.hub.join(asker, &pair, role, stored);
+        self.hub.join(asker, (&pair, wanted), role, stored);
         Ok(Admitted { pair, role })
     }
 

@@ -62,12 +62,13 @@ impl Store {
     }
 
     /// Stores the last positions of shares, each once, in the order of the pairs: so instances that share a database
-    /// cannot wait for each other in a circle. An older one never takes the place of a newer.
+    /// cannot wait for each other in a circle. An older one never takes the place of a newer, and none from before a
+    /// user was erased is stored.
     pub(crate) async fn put(&self, positions: &[(Pair, Position)]) -> Result<()> {
         for positions in positions.chunks(STATEMENT_POSITIONS_MAX) {
             on_pool!(&self.db.write, pool => {
                 let mut query = QueryBuilder::new(
-                    "INSERT INTO positions (customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at) ",
+                    "WITH given (customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at) AS (",
                 );
                 query.push_values(positions, |mut row, (pair, position)| {
                     row.push_bind(&pair.customer_id)
@@ -79,7 +80,13 @@ impl Store {
                         .push_bind(position.at);
                 });
                 query.push(
-                    " ON CONFLICT (customer_id, therapist_id) DO UPDATE SET
+                    ") INSERT INTO positions (customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at)
+                     SELECT customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at FROM given
+                     WHERE NOT EXISTS (
+                         SELECT 1 FROM erasures
+                         WHERE erasures.user_id IN (given.customer_id, given.therapist_id) AND erasures.at >= given.at
+                     )
+                     ON CONFLICT (customer_id, therapist_id) DO UPDATE SET
                          latitude = excluded.latitude, longitude = excluded.longitude,
                          accuracy_m = excluded.accuracy_m, heading_deg = excluded.heading_deg, at = excluded.at
                      WHERE excluded.at >= positions.at",
@@ -90,21 +97,38 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes what is older than `before`.
+    /// Deletes what is older than `before`: the number of positions.
     pub(crate) async fn expire(&self, before: Micros) -> Result<u64> {
         Ok(on_pool!(&self.db.write, pool => {
+            sqlx::query("DELETE FROM erasures WHERE at < $1").bind(before).execute(pool).await?;
             sqlx::query("DELETE FROM positions WHERE at < $1").bind(before).execute(pool).await?.rows_affected()
         }))
     }
 
-    /// Deletes the positions of a user's shares.
-    pub(crate) async fn erase(&self, user_id: &str) -> Result<u64> {
+    /// Deletes the positions of a user's shares, and notes the time: no instance stores one from before it again.
+    pub(crate) async fn erase(&self, user_id: &str, at: Micros) -> Result<u64> {
         Ok(on_pool!(&self.db.write, pool => {
-            sqlx::query("DELETE FROM positions WHERE customer_id = $1 OR therapist_id = $1")
+            sqlx::query(
+                "INSERT INTO erasures (user_id, at) VALUES ($1, $2)
+                 ON CONFLICT (user_id) DO UPDATE SET at = excluded.at WHERE excluded.at > erasures.at",
+            )
+            .bind(user_id)
+            .bind(at)
+            .execute(pool)
+            .await?;
+            sqlx::query("DELETE FROM positions WHERE (customer_id = $1 OR therapist_id = $1) AND at <= $2")
                 .bind(user_id)
+                .bind(at)
                 .execute(pool)
                 .await?
                 .rows_affected()
+        }))
+    }
+
+    /// Who was erased since a time, and when.
+    pub(crate) async fn erasures(&self, since: Micros) -> Result<Vec<(String, Micros)>> {
+        Ok(on_pool!(&self.db.read, pool => {
+            sqlx::query_as("SELECT user_id, at FROM erasures WHERE at >= $1").bind(since).fetch_all(pool).await?
         }))
     }
 }

@@ -46,7 +46,8 @@ async fn positions_are_stored_late_and_together_and_expire(backend: Backend) {
     let (db, _directory) = database(backend, "location", &MIGRATIONS).await.expect("a database");
     let now = Arc::new(AtomicI64::new(1_000 * SECOND));
     let clock = Clock::Manual(now.clone());
-    let (hub, store) = (Arc::new(Hub::new(Bus::local(), clock, Duration::from_secs(60))), Arc::new(Store::new(db)));
+    let (hub, _) = Hub::new(Bus::local(), clock, Duration::from_secs(60)).await.expect("a bus");
+    let (hub, store) = (Arc::new(hub), Arc::new(Store::new(db)));
     let keeper = Keeper { store: store.clone(), hub: hub.clone() };
     let stored = async |customer: &str| store.last(&pair(customer), hub.horizon()).await.expect("an answer");
 
@@ -70,7 +71,22 @@ async fn positions_are_stored_late_and_together_and_expire(backend: Backend) {
     assert_eq!(store.last(&pair("a"), 0).await.expect("an answer"), None, "and gone");
 
     hub.moved(&pair("a"), position(3.0, 1_061 * SECOND), None);
-    hub.forget("t");
+    hub.forget("t", hub.now());
     keeper.store().await;
     assert_eq!(stored("a").await, None, "what was erased is not stored");
+
+    // Another instance erased, and this one has not heard of it yet.
+    hub.moved(&pair("a"), position(3.0, 1_061 * SECOND), None);
+    store.erase("t", 1_061 * SECOND).await.expect("erased");
+    keeper.store().await;
+    assert_eq!(stored("a").await, None, "nobody stores again what was erased");
+    // Whoever is erased may come back.
+    let again = position(4.0, 1_061 * SECOND + 1);
+    hub.moved(&pair("a"), again, None);
+    keeper.store().await;
+    assert_eq!(stored("a").await, Some(again));
+    assert_eq!(store.erasures(hub.horizon()).await.expect("an answer"), [("t".to_owned(), 1_061 * SECOND)]);
+    now.store(1_122 * SECOND, Ordering::Relaxed);
+    keeper.expire().await;
+    assert_eq!(store.erasures(0).await.expect("an answer"), [], "there is nothing left to keep from being stored");
 }

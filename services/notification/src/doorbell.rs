@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use prost::Message as _;
-use switchboard_bus::{Bus, Heard, Subscription};
+use switchboard_bus::{Bus, Heard, Parts, Subscription, Wanted};
 use switchboard_chassis::Lifecycle;
-use switchboard_proto::notification::v1::{SubscribeResponse, subscribe_response::Event};
+use switchboard_proto::{
+    notification::v1::{SubscribeResponse, subscribe_response::Event},
+    part,
+};
 
 use crate::hub::Hub;
 
@@ -22,16 +25,35 @@ struct Ring {
     frame: Option<SubscribeResponse>,
 }
 
-pub(crate) fn ring(bus: &Bus, user_id: &str, event: &Event) {
-    bus.publish(SUBJECT, || {
-        let frame = SubscribeResponse { sessions: Vec::new(), event: Some(event.clone()), answer: None };
-        Ring { user_id: user_id.to_owned(), frame: Some(frame) }.encode_to_vec().into()
-    });
+/// This instance's place on the bus.
+pub(crate) struct Doorbell {
+    bus: Bus,
+    parts: Parts,
+}
+
+impl Doorbell {
+    /// Takes the place; what is heard is to be given to [`listen`].
+    pub(crate) async fn take(bus: Bus) -> std::io::Result<(Self, Subscription)> {
+        let subscription = bus.subscribe(SUBJECT).await?;
+        let parts = subscription.parts().clone();
+        Ok((Self { bus, parts }, subscription))
+    }
+
+    pub(crate) fn ring(&self, user_id: &str, event: &Event) {
+        self.bus.publish((SUBJECT, part::of_user(user_id)), || {
+            let frame = SubscribeResponse { sessions: Vec::new(), event: Some(event.clone()), answer: None };
+            Ring { user_id: user_id.to_owned(), frame: Some(frame) }.encode_to_vec().into()
+        });
+    }
+
+    /// Hears what other instances tell a user.
+    pub(crate) fn want(&self, user_id: &str) -> Wanted {
+        self.parts.want(part::of_user(user_id))
+    }
 }
 
 /// Hears the others from now on.
-pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Result<()> {
-    let subscription = hub.bus().subscribe(SUBJECT).await?;
+pub(crate) fn listen(hub: Arc<Hub>, subscription: Subscription, lifecycle: &Lifecycle) {
     let stopping = lifecycle.clone();
     lifecycle.spawn_essential("notification doorbell", async move {
         tokio::select! {
@@ -39,13 +61,12 @@ pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Res
             () = stopping.stopped() => Ok(()),
         }
     });
-    Ok(())
 }
 
 async fn hear(hub: &Hub, mut subscription: Subscription) {
     while let Some(heard) = subscription.next().await {
         match heard {
-            Heard::Missed => hub.look_again().await,
+            Heard::Missed(missed) => hub.look_again(&missed).await,
             Heard::Payload(payload) => match Ring::decode(payload) {
                 Ok(Ring { user_id, frame: Some(SubscribeResponse { event: Some(event), .. }) }) => {
                     hub.overheard(&user_id, &event);

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use switchboard_bus::Bus;
+use switchboard_bus::{Missed, Wanted};
 use switchboard_chassis::{db::Result, error::RETRY_AFTER};
 use switchboard_proto::notification::v1::{
     InboxChanged, Notification as WireNotification, Notified, subscribe_response::Event,
@@ -18,7 +18,8 @@ use switchboard_proto::notification::v1::{
 use switchboard_sessions::Audience;
 
 use crate::{
-    convert, doorbell,
+    convert,
+    doorbell::Doorbell,
     model::{Asker, Inbox, Link, Wire},
     store::{LOOK_UP_INBOXES, Store},
 };
@@ -29,12 +30,13 @@ pub(crate) struct Hub {
     shards: Vec<Mutex<HashMap<String, Entry>>>,
     hasher: RandomState,
     store: Arc<Store>,
-    bus: Bus,
+    doorbell: Doorbell,
 }
 
 /// A user with sessions here, or on their way in.
-#[derive(Default)]
 struct Entry {
+    /// What other instances tell the user is heard.
+    wanted: Wanted,
     audience: Audience<Wire>,
     /// Sessions whose inbox is being read.
     joining: usize,
@@ -43,13 +45,9 @@ struct Entry {
 }
 
 impl Hub {
-    pub(crate) fn new(store: Arc<Store>, bus: Bus) -> Self {
+    pub(crate) fn new(store: Arc<Store>, doorbell: Doorbell) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hasher: RandomState::new(), store, bus }
-    }
-
-    pub(crate) fn bus(&self) -> &Bus {
-        &self.bus
+        Self { shards, hasher: RandomState::new(), store, doorbell }
     }
 
     fn shard(&self, user_id: &str) -> MutexGuard<'_, HashMap<String, Entry>> {
@@ -61,10 +59,11 @@ impl Hub {
     /// Lets a session in and tells it so.
     pub(crate) async fn join(&self, asker: &Asker, user_id: &str) -> Result<()> {
         // From here on, what happens is noted: the inbox that is read may be older. Ends after the lock below.
-        let _joining = Joining::begin(self, user_id);
+        let mut joining = Joining::begin(self, user_id);
+        joining.wanted.heard().await;
         let read = self.store.inbox(user_id).await?;
         let mut users = self.shard(user_id);
-        let entry = users.entry(user_id.to_owned()).or_default();
+        let entry = users.entry(user_id.to_owned()).or_insert_with(|| Entry::new(self.doorbell.want(user_id)));
         let inbox = entry.admit(read);
         entry.audience.enter(&asker.link, asker.session);
         asker.tell(convert::joined(inbox));
@@ -95,7 +94,7 @@ impl Hub {
     /// Tells of an inbox that was found so, to all who were not told: whoever changed it may have lost the answer of
     /// the database, or ended before it told.
     pub(crate) fn found(&self, user_id: &str, inbox: Inbox) {
-        doorbell::ring(&self.bus, user_id, &convert::inbox_changed(inbox));
+        self.doorbell.ring(user_id, &convert::inbox_changed(inbox));
         self.catch_up(user_id, inbox);
     }
 
@@ -110,11 +109,13 @@ impl Hub {
         }
     }
 
-    /// The bus may have kept something from us: whoever has sessions here is looked up in the database.
-    pub(crate) async fn look_again(&self) {
+    /// The bus may have kept something from us: whoever it concerns and has sessions here is looked up in the database.
+    pub(crate) async fn look_again(&self, missed: &Missed) {
         let mut users: Vec<String> = Vec::new();
         for shard in &self.shards {
-            users.extend(shard.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned());
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let behind = shard.iter().filter(|(_, entry)| missed.of_part(entry.wanted.part()));
+            users.extend(behind.map(|(user_id, _)| user_id.clone()));
         }
         for users in users.chunks(LOOK_UP_INBOXES) {
             let inboxes = loop {
@@ -131,7 +132,7 @@ impl Hub {
     }
 
     fn tell_everywhere(&self, user_id: &str, event: &Event, inbox: Inbox, asker: Option<&Asker>) {
-        doorbell::ring(&self.bus, user_id, event);
+        self.doorbell.ring(user_id, event);
         self.tell_here(user_id, event, inbox, asker);
     }
 
@@ -160,6 +161,10 @@ impl Hub {
 }
 
 impl Entry {
+    fn new(wanted: Wanted) -> Self {
+        Self { wanted, audience: Audience::default(), joining: 0, newest: None }
+    }
+
     /// What a newcomer is told, whose inbox was `read` while others may have been told of something newer.
     fn admit(&mut self, read: Inbox) -> Inbox {
         let inbox = self.newest.map_or(read, |newest| newest.or_newer(read));
@@ -184,12 +189,14 @@ impl Entry {
 struct Joining<'a> {
     hub: &'a Hub,
     user_id: &'a str,
+    wanted: Wanted,
 }
 
 impl<'a> Joining<'a> {
     fn begin(hub: &'a Hub, user_id: &'a str) -> Self {
-        hub.shard(user_id).entry(user_id.to_owned()).or_default().joining += 1;
-        Self { hub, user_id }
+        let want = || hub.doorbell.want(user_id);
+        hub.shard(user_id).entry(user_id.to_owned()).or_insert_with(|| Entry::new(want())).joining += 1;
+        Self { hub, user_id, wanted: want() }
     }
 }
 

@@ -29,6 +29,7 @@ use switchboard_proto::notification::v1::notification_service_server::Notificati
 
 pub use api::Notifications;
 
+use doorbell::Doorbell;
 use hub::Hub;
 use rooms::Inboxes;
 use store::Store;
@@ -62,19 +63,14 @@ pub async fn service(
     lifecycle: &Lifecycle,
 ) -> std::io::Result<NotificationServiceServer<Notifications>> {
     let store = Arc::new(Store::new(db));
-    let hub = Arc::new(Hub::new(store.clone(), bus));
-    let notifications = start(Inboxes { store, hub }, config, clock, lifecycle).await?;
-    Ok(NotificationServiceServer::new(notifications))
+    let (doorbell, subscription) = Doorbell::take(bus).await?;
+    let hub = Arc::new(Hub::new(store.clone(), doorbell));
+    doorbell::listen(hub.clone(), subscription, lifecycle);
+    Ok(NotificationServiceServer::new(start(Inboxes { store, hub }, config, clock, lifecycle)))
 }
 
-async fn start(
-    inboxes: Inboxes,
-    config: &NotificationConfig,
-    clock: Clock,
-    lifecycle: &Lifecycle,
-) -> std::io::Result<Notifications> {
-    doorbell::listen(inboxes.hub.clone(), lifecycle).await?;
+fn start(inboxes: Inboxes, config: &NotificationConfig, clock: Clock, lifecycle: &Lifecycle) -> Notifications {
     retention::start(inboxes.clone(), config.retention_days, clock.clone(), lifecycle);
     let writer = writer::start(inboxes.clone(), clock.clone(), lifecycle);
-    Ok(Notifications { inboxes, writer, clock, lifecycle: lifecycle.clone() })
+    Notifications { inboxes, writer, clock, lifecycle: lifecycle.clone() }
 }

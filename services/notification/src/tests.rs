@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future;
-use switchboard_bus::Bus;
+use switchboard_bus::{Bus, Missed};
 use switchboard_chassis::{Clock, Lifecycle, testing::Backend};
 use switchboard_proto::notification::v1::{
     Accepted, Answer, Inbox as WireInbox, Join, NotifyRequest, Read, RefusalReason, SubscribeRequest,
@@ -20,6 +20,7 @@ use tonic::Streaming;
 
 use crate::{
     NotificationConfig, Notifications,
+    doorbell::{self, Doorbell},
     hub::Hub,
     model::Which,
     retention,
@@ -40,9 +41,11 @@ struct Instance {
 
 impl Instance {
     async fn start(store: &Arc<Store>, bus: Bus) -> Self {
-        let inboxes = Inboxes { store: store.clone(), hub: Arc::new(Hub::new(store.clone(), bus)) };
-        let config = NotificationConfig { retention_days: 0 };
-        let notifications = start(inboxes.clone(), &config, Clock::System, &Lifecycle::new()).await.expect("a bus");
+        let (doorbell, subscription) = Doorbell::take(bus).await.expect("a bus");
+        let inboxes = Inboxes { store: store.clone(), hub: Arc::new(Hub::new(store.clone(), doorbell)) };
+        let (config, lifecycle) = (NotificationConfig { retention_days: 0 }, Lifecycle::new());
+        doorbell::listen(inboxes.hub.clone(), subscription, &lifecycle);
+        let notifications = start(inboxes.clone(), &config, Clock::System, &lifecycle);
         Self { inboxes, client: NotificationServiceClient::new(NotificationServiceServer::new(notifications)) }
     }
 
@@ -206,7 +209,7 @@ async fn who_missed_rings_looks_again() {
     let mut subscriber = one.joined().await;
     one.inboxes.store.append(&[draft("ann", ""), draft("ben", "")], 7, false).await.expect("stored");
     for _ in 0..2 {
-        one.inboxes.hub.look_again().await;
+        one.inboxes.hub.look_again(&Missed::everything()).await;
     }
     assert!(one.notify("").await);
     assert_eq!(subscriber.changed().await, WireInbox { unread_count: 1, last_seq: 1, revision: 1 });

@@ -140,7 +140,7 @@ pub(crate) async fn listen(hub: Arc<Hub>, lifecycle: &Lifecycle) -> std::io::Res
                 () = stopping.stopped() => return Ok::<_, &'static str>(()),
             };
             match heard {
-                Heard::Missed => hub.ask_all(),
+                Heard::Missed(_) => hub.ask_all(),
                 Heard::Payload(payload) => match Ring::decode(payload) {
                     Ok(ring) => hub.overheard(ring),
                     Err(error) => tracing::warn!(%error, "a ring that cannot be read"),

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::Heard;
+use crate::{Heard, Missed, Part};
 
 /// Payloads that wait for a slow subscriber, before the oldest are dropped.
 const INBOX_BYTES_MAX: usize = 16 << 20;
@@ -25,7 +25,7 @@ pub(crate) struct Inbox {
 struct State {
     payloads: VecDeque<Bytes>,
     bytes: usize,
-    is_missed: bool,
+    missed: Missed,
     is_closed: bool,
 }
 
@@ -35,14 +35,21 @@ impl Inbox {
         state.bytes += payload.len() + WAITING_BYTES;
         state.payloads.push_back(payload);
         while state.bytes > INBOX_BYTES_MAX && state.pop().is_some() {
-            state.is_missed = true;
+            // Where it was told is not known any more.
+            state.missed = Missed::everything();
         }
         drop(state);
         self.filled.notify_one();
     }
 
-    pub(crate) fn missed(&self) {
-        self.state().is_missed = true;
+    /// Something may not have come, of what was told to all or in a part.
+    pub(crate) fn missed(&self, part: Option<Part>) {
+        self.state().missed.add(part);
+        self.filled.notify_one();
+    }
+
+    pub(crate) fn missed_everything(&self) {
+        self.state().missed = Missed::everything();
         self.filled.notify_one();
     }
 
@@ -57,8 +64,8 @@ impl Inbox {
         loop {
             {
                 let mut state = self.state();
-                if std::mem::take(&mut state.is_missed) {
-                    return Some(Heard::Missed);
+                if !state.missed.is_nothing() {
+                    return Some(Heard::Missed(std::mem::take(&mut state.missed)));
                 }
                 if let Some(payload) = state.pop() {
                     return Some(Heard::Payload(payload));
@@ -98,9 +105,9 @@ mod tests {
         for byte in 0..6 {
             inbox.push(payload(byte));
         }
-        inbox.missed();
+        inbox.missed(Some(1));
         inbox.close();
-        assert_eq!(inbox.next().await, Some(Heard::Missed));
+        assert_eq!(inbox.next().await, Some(Heard::Missed(Missed::everything())));
         for byte in 3..6 {
             assert_eq!(inbox.next().await, Some(Heard::Payload(payload(byte))));
         }
@@ -111,8 +118,8 @@ mod tests {
     async fn who_waits_is_woken() {
         let inbox = Inbox::default();
         for _ in 0..3 {
-            let (heard, ()) = tokio::join!(inbox.next(), async { inbox.missed() });
-            assert_eq!(heard, Some(Heard::Missed));
+            let (heard, ()) = tokio::join!(inbox.next(), async { inbox.missed(Some(7)) });
+            assert!(matches!(heard, Some(Heard::Missed(missed)) if missed.of_part(7) && !missed.of_part(8)));
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::frame::{Frame, HEAD_BYTES, Kind};
+use crate::Subject;
 
 /// Payloads that wait for the connection, before the oldest are dropped.
 const OUTBOX_BYTES_MAX: usize = 16 << 20;
@@ -28,7 +29,7 @@ struct State {
     waiting: VecDeque<Outgoing>,
     /// Of the payloads that wait.
     bytes: usize,
-    last: HashMap<(Uuid, &'static str), Last>,
+    last: HashMap<(Uuid, Subject), Last>,
 }
 
 /// The last that a member published on a subject.
@@ -41,14 +42,14 @@ struct Last {
 
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    Frame(&'static str, Frame),
+    Frame(Subject, Frame),
     /// Everything before it was sent.
     Mark(oneshot::Sender<()>),
 }
 
 impl Outbox {
     /// Gives a payload its number and its place in the queue. One that was not made takes its number only.
-    pub(crate) fn publish(&self, member: Uuid, subject: &'static str, payload: Option<Bytes>) {
+    pub(crate) fn publish(&self, member: Uuid, subject: Subject, payload: Option<Bytes>) {
         let mut state = self.state();
         let last = state.last.entry((member, subject)).or_default();
         last.number += 1;
@@ -87,7 +88,7 @@ impl Outbox {
     }
 
     /// A subscription asks to hear itself.
-    pub(crate) fn hello(&self, subscription: Uuid, subject: &'static str) {
+    pub(crate) fn hello(&self, subscription: Uuid, subject: Subject) {
         self.state().push(subject, Frame::bare(Kind::Hello, subscription, 0));
         self.filled.notify_one();
     }
@@ -116,7 +117,7 @@ impl Outbox {
 }
 
 impl State {
-    fn push(&mut self, subject: &'static str, frame: Frame) {
+    fn push(&mut self, subject: Subject, frame: Frame) {
         let outgoing = Outgoing::Frame(subject, frame);
         self.bytes += outgoing.bytes();
         self.waiting.push_back(outgoing);
@@ -156,7 +157,7 @@ mod tests {
         fn take(&self) -> Vec<(&'static str, Kind, Uuid, u64)> {
             let mut state = self.state();
             let frames = std::iter::from_fn(|| state.pop()).filter_map(|outgoing| match outgoing {
-                Outgoing::Frame(subject, frame) => Some((subject, frame.kind, frame.member, frame.number)),
+                Outgoing::Frame(subject, frame) => Some((subject.name, frame.kind, frame.member, frame.number)),
                 Outgoing::Mark(_) => None,
             });
             frames.collect()
@@ -171,7 +172,7 @@ mod tests {
     fn numbers_count_by_member_and_subject() {
         let outbox = Outbox::default();
         for (member, subject) in [(ANNA, "one"), (ANNA, "one"), (ANNA, "two"), (BEN, "one")] {
-            outbox.publish(member, subject, some());
+            outbox.publish(member, subject.into(), some());
         }
         let payload = |subject, member, number| (subject, Kind::Payload, member, number);
         let expected =
@@ -184,8 +185,8 @@ mod tests {
         let outbox = Outbox::default();
         outbox.beat();
         assert_eq!(outbox.take(), [], "nothing was published");
-        outbox.publish(ANNA, "one", some());
-        outbox.publish(ANNA, "one", None);
+        outbox.publish(ANNA, "one".into(), some());
+        outbox.publish(ANNA, "one".into(), None);
         outbox.beat();
         assert_eq!(outbox.take(), [("one", Kind::Payload, ANNA, 1)]);
         for _ in 0..3 {
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn what_was_never_made_is_said_by_the_beat() {
         let outbox = Outbox::default();
-        outbox.publish(ANNA, "one", None);
+        outbox.publish(ANNA, "one".into(), None);
         assert_eq!(outbox.take(), []);
         outbox.beat();
         assert_eq!(outbox.take(), [("one", Kind::Beat, ANNA, 1)]);
@@ -207,9 +208,9 @@ mod tests {
     fn the_oldest_payloads_make_room_and_keep_their_numbers() {
         let outbox = Outbox::default();
         let large = Bytes::from(vec![0; OUTBOX_BYTES_MAX / 4]);
-        outbox.hello(BEN, "one");
+        outbox.hello(BEN, "one".into());
         for _ in 0..10 {
-            outbox.publish(ANNA, "one", Some(large.clone()));
+            outbox.publish(ANNA, "one".into(), Some(large.clone()));
         }
         let mut expected = vec![("one", Kind::Hello, BEN, 0)];
         expected.extend((8..=10).map(|number| ("one", Kind::Payload, ANNA, number)));
@@ -220,15 +221,15 @@ mod tests {
     #[test]
     fn one_that_is_larger_than_the_queue_is_dropped_alone() {
         let outbox = Outbox::default();
-        outbox.publish(ANNA, "one", Some(Bytes::from(vec![0; OUTBOX_BYTES_MAX])));
-        outbox.publish(ANNA, "one", some());
+        outbox.publish(ANNA, "one".into(), Some(Bytes::from(vec![0; OUTBOX_BYTES_MAX])));
+        outbox.publish(ANNA, "one".into(), some());
         assert_eq!(outbox.take(), [("one", Kind::Payload, ANNA, 2)]);
     }
 
     #[test]
     fn after_the_goodbye_there_are_no_beats() {
         let outbox = Outbox::default();
-        outbox.publish(ANNA, "one", some());
+        outbox.publish(ANNA, "one".into(), some());
         outbox.goodbye();
         outbox.beat();
         assert_eq!(outbox.take(), [("one", Kind::Payload, ANNA, 1), ("one", Kind::Goodbye, ANNA, 1)]);
