@@ -175,6 +175,9 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     let demo = is_demo.then(|| Demo::new(&secrets.jwt_secret, Clock::System.now())).transpose()?;
     let playground = demo.as_ref().map(Demo::playground);
     let bus = if roles.iter().any(|role| role.is_on_the_bus()) {
+        if config.bus.is_local() && config.store.is_shareable() {
+            tracing::warn!("bus.url is local: other instances on this database would not be heard, nor hear this one");
+        }
         Bus::connect(&config.bus, &Clock::System).await?
     } else {
         Bus::local()

@@ -42,6 +42,14 @@ impl Default for StoreConfig {
     }
 }
 
+impl StoreConfig {
+    /// Whether several processes may use it: it is a server, and no file.
+    #[must_use]
+    pub fn is_shareable(&self) -> bool {
+        is_postgres(self.url.expose())
+    }
+}
+
 /// What an acknowledged write survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -137,6 +145,10 @@ pub enum OpenError {
     Migration(#[from] sqlx::migrate::MigrateError),
 }
 
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
 /// Checks a URL without connecting.
 ///
 /// # Errors
@@ -145,7 +157,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
     if url.is_empty() || url.starts_with("sqlite:") {
         return Ok(());
     }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+    if is_postgres(url) {
         // The parser's words may quote a password.
         return PgConnectOptions::from_str(url)
             .map(drop)
