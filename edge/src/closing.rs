@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{self, Message, Utf8Bytes, protocol::CloseFrame},
+    tungstenite::{self, Message, Utf8Bytes, error::CapacityError, protocol::CloseFrame},
 };
 
 use crate::goodbye::{self, Goodbye};
@@ -53,6 +53,10 @@ pub(crate) async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSo
 /// What a client is told that broke the rules of WebSocket, or ours; `None` when it is gone.
 pub(crate) fn blame(error: &tungstenite::Error) -> Option<Goodbye> {
     match error {
+        // RFC 6455, 5.2: the highest bit of a length of 64 bits is 0.
+        tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, .. }) if size.leading_zeros() == 0 => {
+            Some(goodbye::PROTOCOL_ERROR)
+        }
         tungstenite::Error::Capacity(_) => Some(goodbye::TOO_BIG),
         tungstenite::Error::Utf8(_) => Some(goodbye::NOT_UTF8),
         tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => None,

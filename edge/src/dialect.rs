@@ -178,7 +178,7 @@ pub(crate) fn id_value(id: &str) -> Value {
 }
 
 /// As JSON.
-fn json<T: Serialize>(value: &T) -> Utf8Bytes {
+pub(crate) fn json<T: Serialize>(value: &T) -> Utf8Bytes {
     // Our own structs of strings, numbers and booleans cannot fail.
     serde_json::to_string(value).unwrap_or_default().into()
 }

@@ -59,6 +59,8 @@ pub const PROTOCOL_ERROR: Goodbye = goodbye(1002, "protocol error", No, StatusCo
 pub const NOT_UTF8: Goodbye = goodbye(1007, "text is not UTF-8", No, StatusCode::BAD_REQUEST);
 /// A message of more than 64 KiB.
 pub const TOO_BIG: Goodbye = goodbye(1009, "message over 64 KiB", No, StatusCode::PAYLOAD_TOO_LARGE);
+/// Too many sockets of one user.
+pub const TOO_MANY: Goodbye = goodbye(1008, "too many sockets of this user", No, StatusCode::TOO_MANY_REQUESTS);
 /// Our fault.
 pub const INTERNAL: Goodbye = goodbye(1011, "internal error", Yes, StatusCode::INTERNAL_SERVER_ERROR);
 /// The server is draining; goodbyes are spread out so that clients do not come back all at once.
@@ -67,7 +69,7 @@ pub const RESTARTING: Goodbye = goodbye(1012, "restarting, come back", Yes, Stat
 pub const OVERLOADED: Goodbye = goodbye(1013, "try again later", Yes, StatusCode::SERVICE_UNAVAILABLE);
 
 /// All of them.
-pub const ALL: [Goodbye; 16] = [
+pub const ALL: [Goodbye; 17] = [
     MALFORMED,
     UNAUTHENTICATED,
     FORBIDDEN,
@@ -81,6 +83,7 @@ pub const ALL: [Goodbye; 16] = [
     PROTOCOL_ERROR,
     NOT_UTF8,
     TOO_BIG,
+    TOO_MANY,
     INTERNAL,
     RESTARTING,
     OVERLOADED,
@@ -95,7 +98,7 @@ mod tests {
         for (index, goodbye) in ALL.iter().enumerate() {
             // mobile has the codes 4001 to 4004 for other reasons than the other protocols.
             assert!(ALL[index + 1..].iter().all(|other| (other.code, other.reason) != (goodbye.code, goodbye.reason)));
-            assert!(matches!(goodbye.code, 1001 | 1002 | 1007 | 1009 | 1011..=1013 | 4000..=4999), "{goodbye:?}");
+            assert!(matches!(goodbye.code, 1001 | 1002 | 1007..=1009 | 1011..=1013 | 4000..=4999), "{goodbye:?}");
             assert!(goodbye.reason.len() <= 123);
         }
     }

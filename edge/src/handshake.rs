@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, header::ORIGIN};
-use switchboard_chassis::clock;
 use switchboard_proto::{
     chat::v1::{
         Conversation, ConversationKind, ConversationNumber, Join, Joined, OpenConversationRequest, Participant,
@@ -35,8 +34,10 @@ use crate::{
     },
     link::{Carried, Delivery, Inbox, Link, SessionHandle, Told},
     rate::Limit,
+    room::{self, Place},
     routes::Target,
     session::{Handler, Seat},
+    standing::Proof,
 };
 
 /// How long a visitor waits for a link that is down.
@@ -66,11 +67,11 @@ impl From<Goodbye> for Turned {
     }
 }
 
-/// Who came, and until when.
+/// Who came, and on what.
 #[derive(Debug)]
 pub(crate) struct Visitor {
     pub(crate) user: User,
-    pub(crate) expires_at: Option<Instant>,
+    proof: Proof,
 }
 
 impl Visitor {
@@ -93,7 +94,7 @@ impl Edge {
             return Err(goodbye::RESTARTING.into());
         }
         let after = credential::parameter(visit.query, "after").filter(|after| !after.is_empty());
-        let (room, expires_at) = match target {
+        let (room, proof) = match target {
             Target::Mobile(number) => self.admit_to_mobile(visit, number).await?,
             Target::MyConversation | Target::Mentoring(_) => {
                 let visitor = self.by_cookie(visit.headers).await?.ok_or(goodbye::UNAUTHENTICATED)?;
@@ -101,14 +102,14 @@ impl Edge {
                     Target::Mentoring(number) => self.admit_to_mentoring(&visitor, number).await?,
                     _ => self.admit_to_my_conversation(&visitor).await?,
                 };
-                (room, visitor.expires_at)
+                (room, visitor.proof)
             }
             Target::Number(number) => {
                 let visitor = self.by_token_or_cookie(visit).await?.ok_or(goodbye::UNAUTHENTICATED)?;
                 if !visitor.is("staff") {
                     return Err(goodbye::MALFORMED.into());
                 }
-                (self.admit_staff_to_mobile(&visitor, *number).await?, visitor.expires_at)
+                (self.admit_staff_to_mobile(&visitor, *number).await?, visitor.proof)
             }
             _ => {
                 let visitor = self.by_token(visit.token.ok_or(goodbye::UNAUTHENTICATED)?).await?;
@@ -124,25 +125,20 @@ impl Edge {
                     Target::Presence => return self.admit_to_presence(&visitor).await,
                     _ => return Err(goodbye::MALFORMED.into()),
                 };
-                (room, visitor.expires_at)
+                (room, visitor.proof)
             }
         };
-        let Room { entered, conversation, handle, inbox } = room;
+        let Room { entered, conversation, way } = room;
         let (limit, user_id) = (entered.dialect.limit(), entered.viewer.user_id.clone());
         let handler = ChatHandler::new(entered, &conversation, after);
-        Ok(Admission::Chat(Box::new(self.seat(handler, (handle, inbox), limit, &user_id, expires_at))))
+        Ok(Admission::Chat(Box::new(self.seat(handler, way, limit, &user_id, proof))))
     }
 
-    fn seat<H: Handler>(
-        &self,
-        handler: H,
-        (handle, inbox): (SessionHandle<H::Wire>, Inbox<H::Wire>),
-        limit: Limit,
-        user_id: &str,
-        expires_at: Option<Instant>,
-    ) -> Seat<H> {
+    fn seat<H: Handler>(&self, handler: H, way: Way<H::Wire>, limit: Limit, user_id: &str, proof: Proof) -> Seat<H> {
         let meter = self.rates.meter(limit, user_id, Instant::now());
-        Seat { handler, handle, inbox, expires_at, meter, clock: self.clock.clone() }
+        let credential = self.credentials.hold(proof);
+        let Way { handle, inbox, place } = way;
+        Seat { handler, handle, inbox, credential, meter, place, clock: self.clock.clone() }
     }
 
     /// The user that a token stands for.
@@ -172,12 +168,12 @@ impl Edge {
     }
 
     async fn by_credential(&self, credential: Credential) -> Result<Visitor, Goodbye> {
-        match self.principal(credential).await? {
-            Principal { subject: Some(Subject::User(user)), expires_at } => {
-                let left =
-                    |at: prost_types::Timestamp| clock::until(self.clock.now(), clock::join(at.seconds, at.nanos));
-                Ok(Visitor { user, expires_at: expires_at.map(|at| Instant::now() + left(at)) })
-            }
+        let is_token = matches!(credential, Credential::Token(_));
+        let before = self.credentials.before();
+        let principal = self.principal(credential).await?;
+        let proof = Proof::of(&principal, before, is_token);
+        match principal.subject {
+            Some(Subject::User(user)) => Ok(Visitor { user, proof }),
             _ => Err(goodbye::UNAUTHENTICATED),
         }
     }
@@ -193,9 +189,15 @@ impl Edge {
 
     /// Whether a device is registered and active.
     pub(crate) async fn is_device(&self, device_id: &str) -> Result<bool, Goodbye> {
+        Ok(self.by_device(device_id).await?.is_some())
+    }
+
+    /// What a device that is registered and active lives on.
+    async fn by_device(&self, device_id: &str) -> Result<Option<Proof>, Goodbye> {
+        let before = self.credentials.before();
         match self.principal(Credential::DeviceId(device_id.to_owned())).await {
-            Ok(_) => Ok(true),
-            Err(goodbye::UNAUTHENTICATED) => Ok(false),
+            Ok(principal) => Ok(Some(Proof::of(&principal, before, false))),
+            Err(goodbye::UNAUTHENTICATED) => Ok(None),
             Err(other) => Err(other),
         }
     }
@@ -246,18 +248,12 @@ impl Edge {
         let pair = location::Pair { customer_id: customer_id.to_owned(), therapist_id: therapist_id.to_owned() };
         let part = part::of_pair(&pair);
         let join = Join { pair: Some(pair), user_id: visitor.user.id.clone(), role: role.to_owned() };
-        let (told, handle, inbox) = enter(&self.links.location, part, join.clone()).await?;
+        let (told, way) = enter(&self.room, &join.user_id, &self.links.location, part, join.clone()).await?;
         match &told.event {
             Event::Joined(joined) => {
                 let handler = LocationHandler::new(join, joined);
-                let (user_id, expires_at) = (&visitor.user.id, visitor.expires_at);
-                Ok(Admission::Location(Box::new(self.seat(
-                    handler,
-                    (handle, inbox),
-                    Limit::Therapy,
-                    user_id,
-                    expires_at,
-                ))))
+                let (user_id, proof) = (&visitor.user.id, visitor.proof.clone());
+                Ok(Admission::Location(Box::new(self.seat(handler, way, Limit::Therapy, user_id, proof))))
             }
             Event::Refused(refused) => Err(match refused.reason() {
                 Reason::NotAParticipant => goodbye::FORBIDDEN.into(),
@@ -272,12 +268,13 @@ impl Edge {
         use notification::{Join, RefusalReason as Reason, subscribe_response::Event};
         let user_id = &visitor.user.id;
         let join = Join { user_id: user_id.clone() };
-        let (told, handle, inbox) = enter(&self.links.notification, part::of_user(user_id), join.clone()).await?;
+        let link = &self.links.notification;
+        let (told, way) = enter(&self.room, user_id, link, part::of_user(user_id), join.clone()).await?;
         match &told.event {
             Event::Joined(joined) => {
                 let state = joined.inbox.unwrap_or_default();
                 let handler = NotificationsHandler::new(join, state, self.notification.clone());
-                let seat = self.seat(handler, (handle, inbox), Limit::Consultation, user_id, visitor.expires_at);
+                let seat = self.seat(handler, way, Limit::Consultation, user_id, visitor.proof.clone());
                 Ok(Admission::Notifications(Box::new(seat)))
             }
             Event::Refused(refused) => Err(match refused.reason() {
@@ -301,11 +298,11 @@ impl Edge {
         };
         let user_name = dialect::consultation::name(&visitor.user, id).to_owned();
         let join = Join { user_id: id.clone(), user_name };
-        let (told, handle, inbox) = enter(&self.links.presence, self.roster.home(), join.clone()).await?;
+        let (told, way) = enter(&self.room, id, &self.links.presence, self.roster.home(), join.clone()).await?;
         match &told.event {
             Event::Joined(_) => {
                 let handler = PresenceHandler::new(join, self.roster.clone(), contacts);
-                let seat = self.seat(handler, (handle, inbox), Limit::Consultation, id, visitor.expires_at);
+                let seat = self.seat(handler, way, Limit::Consultation, id, visitor.proof.clone());
                 Ok(Admission::Presence(Box::new(seat)))
             }
             Event::Refused(refused) if refused.reason() == Reason::Overloaded => Err(goodbye::OVERLOADED.into()),
@@ -331,7 +328,7 @@ impl Edge {
         }
     }
 
-    async fn admit_to_mobile(&self, visit: &Visit<'_>, number: &str) -> Result<(Room, Option<Instant>), Turned> {
+    async fn admit_to_mobile(&self, visit: &Visit<'_>, number: &str) -> Result<(Room, Proof), Turned> {
         let device_id =
             credential::parameter(visit.query, "device_id").filter(|device_id| !device_id.trim().is_empty());
         let Some(device_id) = device_id else {
@@ -345,14 +342,12 @@ impl Edge {
                 return Err(goodbye::MOBILE_FORBIDDEN.into());
             }
             let number = number.parse().map_err(|_| goodbye::MOBILE_NOT_FOUND)?;
-            return Ok((self.admit_staff_to_mobile(&visitor, number).await?, visitor.expires_at));
+            return Ok((self.admit_staff_to_mobile(&visitor, number).await?, visitor.proof));
         };
-        if !self.is_device(&device_id).await? {
-            return Err(goodbye::MOBILE_DEVICE_INVALID.into());
-        }
+        let proof = self.by_device(&device_id).await?.ok_or(goodbye::MOBILE_DEVICE_INVALID)?;
         let number = number.parse().map_err(|_| goodbye::MOBILE_NOT_FOUND)?;
         let join = by_number(ConversationKind::Mobile, number, &device_id, "device");
-        Ok((self.join(join, None, Rooms::of(dialect::MOBILE)).await?, None))
+        Ok((self.join(join, None, Rooms::of(dialect::MOBILE)).await?, proof))
     }
 
     async fn admit_staff_to_mobile(&self, visitor: &Visitor, number: i64) -> Result<Room, Turned> {
@@ -407,7 +402,8 @@ impl Edge {
     async fn join(&self, join: Join, visitor: Option<&Visitor>, rooms: Rooms) -> Result<Room, Turned> {
         let Rooms { ends, last_words, dialect } = rooms;
         let not_found = || Turned { last_words, ..ends.not_found.into() };
-        let (told, handle, inbox) = enter(&self.links.chat, part::of_join(&join), join.clone()).await?;
+        let link = &self.links.chat;
+        let (told, way) = enter(&self.room, &join.user_id, link, part::of_join(&join), join.clone()).await?;
         match &told.event {
             Event::Joined(Joined { conversation: Some(conversation), role }) => {
                 let Some(dialect) = dialect(conversation.kind()) else { return Err(not_found()) };
@@ -418,7 +414,7 @@ impl Edge {
                 };
                 let (chat, people, clock) = (self.chat.clone(), self.people.clone(), self.clock.clone());
                 let entered = Entered { dialect, viewer, join, chat, people, clock };
-                Ok(Room { entered, conversation: conversation.clone(), handle, inbox })
+                Ok(Room { entered, conversation: conversation.clone(), way })
             }
             Event::Refused(refused) => Err(match refused.reason() {
                 RefusalReason::ConversationNotFound => not_found(),
@@ -443,17 +439,26 @@ pub(crate) enum Admission {
 struct Room {
     entered: Entered,
     conversation: Conversation,
-    handle: SessionHandle<wire::Chat>,
-    inbox: Inbox<wire::Chat>,
+    way: Way<wire::Chat>,
+}
+
+/// A session on a link, and its user's place for it.
+struct Way<W: Carried> {
+    handle: SessionHandle<W>,
+    inbox: Inbox<W>,
+    place: Place<String>,
 }
 
 /// Brings a session in, at the instance that the part belongs to: what the service answers, and the session.
 async fn enter<W: Carried>(
+    room: &room::Room,
+    user_id: &str,
     link: &Link<W>,
     part: Part,
     join: W::Join,
-) -> Result<(Arc<Told<W>>, SessionHandle<W>, Inbox<W>), Goodbye> {
+) -> Result<(Arc<Told<W>>, Way<W>), Goodbye> {
     const REQUEST: u64 = u64::MAX;
+    let place = room.of_user(user_id).ok_or(goodbye::TOO_MANY)?;
     timeout(LINK_WAIT, link.up()).await.map_err(|_| goodbye::OVERLOADED)?;
     let (handle, mut inbox) = link.session(part);
     handle.ask(REQUEST, W::join(join.clone())).map_err(|_| goodbye::OVERLOADED)?;
@@ -469,7 +474,7 @@ async fn enter<W: Carried>(
         }
     };
     let told = timeout(JOIN_WAIT, entering).await.ok().flatten().ok_or(goodbye::OVERLOADED)?;
-    Ok((told, handle, inbox))
+    Ok((told, Way { handle, inbox, place }))
 }
 
 /// What a URL leads to: the dialect by the kind of the conversation, and how refusals are said.

@@ -5,6 +5,7 @@
 //! socket does in it; `dialect` translates; `link` carries all sessions on one gRPC stream to a service; `roster` knows
 //! who is online; `rate` counts; `rest` answers the documented REST.
 
+mod client_address;
 mod closing;
 mod credential;
 mod dialect;
@@ -18,32 +19,38 @@ mod people;
 mod playground;
 mod rate;
 mod rest;
+mod room;
 mod roster;
 mod routes;
 mod serve;
 mod session;
+mod standing;
 mod upgrade;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use switchboard_chassis::{Clock, Lifecycle, grpc::Peer};
+use switchboard_chassis::{
+    Clock, Lifecycle,
+    grpc::Peer,
+    tls::{PublicTlsConfig, ServerTls},
+};
 use switchboard_proto::{
     chat::v1::chat_service_client::ChatServiceClient, identity::v1::identity_service_client::IdentityServiceClient,
     location::v1::location_service_client::LocationServiceClient,
     notification::v1::notification_service_client::NotificationServiceClient,
     presence::v1::presence_service_client::PresenceServiceClient, wire,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::TcpListener;
 
 pub use link::Upstream;
 pub use playground::Playground;
 pub use rate::RateLimits;
 
-use crate::{goodbye::Goodbye, link::Link, people::People, rate::Rates, roster::Roster};
+use crate::{
+    client_address::Proxies, goodbye::Goodbye, link::Link, people::People, rate::Rates, room::Room, roster::Roster,
+    standing::Credentials,
+};
 
 /// `[edge]`: what clients connect to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,8 +72,18 @@ pub struct EdgeConfig {
     pub header_timeout_s: u64,
     /// Over how long the goodbyes of a draining edge are spread, in seconds.
     pub drain_spread_s: u64,
+    /// How often the sessions of another system (Django's) are checked that sockets live on, in seconds.
+    pub recheck_interval_s: u64,
     /// Sockets at once; who comes beyond is told 1013.
     pub sockets_max: usize,
+    /// Sockets of one user or device at once; who comes beyond is told 1008. 0 is no limit.
+    pub sockets_per_user_max: usize,
+    /// Sockets from one address at once (an IPv6 network of /64 is one); who comes beyond is told 1013. 0 is no limit. The
+    /// machine's own addresses are not counted.
+    pub sockets_per_address_max: usize,
+    /// Handshakes a second from one address, of which ten seconds' may come at once; who comes beyond is told 1013. 0 is
+    /// no limit. The machine's own addresses are not counted.
+    pub handshakes_per_address_s: u32,
     /// Visitors at once who ask for a socket and have not got it yet; who comes beyond is told 1013, so that those who
     /// are let in are served.
     pub handshakes_max: usize,
@@ -74,6 +91,11 @@ pub struct EdgeConfig {
     pub presence_audience: Audience,
     /// How many frames a user may send in a minute.
     pub rate_limits: RateLimits,
+    /// Addresses and networks (`10.0.0.0/8`) of proxies, which are believed what they say of a request: `Forwarded`,
+    /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
+    pub trusted_proxies: Vec<String>,
+    /// `[edge.tls]`
+    pub tls: PublicTlsConfig,
 }
 
 impl Default for EdgeConfig {
@@ -86,10 +108,16 @@ impl Default for EdgeConfig {
             idle_timeout_s: 60,
             header_timeout_s: 10,
             drain_spread_s: 5,
+            recheck_interval_s: 3,
             sockets_max: 100_000,
+            sockets_per_user_max: 100,
+            sockets_per_address_max: 10_000,
+            handshakes_per_address_s: 500,
             handshakes_max: 2_000,
             presence_audience: Audience::Everyone,
             rate_limits: RateLimits::default(),
+            trusted_proxies: Vec::new(),
+            tls: PublicTlsConfig::default(),
         }
     }
 }
@@ -105,8 +133,9 @@ impl EdgeConfig {
                     .push(format!("edge.allowed_origins: {origin}: an origin is https://host or https://host:port"));
             }
         }
-        if self.ping_interval_s == 0 || self.header_timeout_s == 0 {
-            mistakes.push("edge.ping_interval_s, edge.header_timeout_s: must not be 0".to_owned());
+        if self.ping_interval_s == 0 || self.header_timeout_s == 0 || self.recheck_interval_s == 0 {
+            mistakes
+                .push("edge.ping_interval_s, edge.header_timeout_s, edge.recheck_interval_s: must not be 0".to_owned());
         }
         if self.sockets_max == 0 || self.handshakes_max == 0 {
             mistakes.push("edge.sockets_max, edge.handshakes_max: must not be 0".to_owned());
@@ -116,6 +145,10 @@ impl EdgeConfig {
                 "edge.idle_timeout_s: must be more than edge.ping_interval_s, or every socket is idle".to_owned(),
             );
         }
+        if let Err(wrong) = Proxies::read(&self.trusted_proxies) {
+            mistakes.extend(wrong.into_iter().map(|wrong| format!("edge.trusted_proxies: {wrong}")));
+        }
+        mistakes.extend(self.tls.mistakes("edge.tls"));
         mistakes
     }
 }
@@ -163,25 +196,6 @@ pub(crate) struct Links {
     pub(crate) presence: Link<wire::Presence>,
 }
 
-/// How many more may come.
-pub(crate) struct Room {
-    handshakes: Arc<Semaphore>,
-    sockets: Arc<Semaphore>,
-}
-
-impl Room {
-    fn new(config: &EdgeConfig) -> Self {
-        let of = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { handshakes: of(config.handshakes_max), sockets: of(config.sockets_max) }
-    }
-
-    /// A place for a handshake and one for the socket that it leads to.
-    pub(crate) fn take(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let handshake = self.handshakes.clone().try_acquire_owned().ok()?;
-        Some((handshake, self.sockets.clone().try_acquire_owned().ok()?))
-    }
-}
-
 impl Links {
     async fn end_all(&self, goodbye: Goodbye, over: Duration) {
         tokio::join!(
@@ -200,6 +214,7 @@ pub(crate) struct Edge {
     pub(crate) notification: NotificationServiceClient<Peer>,
     pub(crate) links: Links,
     pub(crate) roster: Roster,
+    pub(crate) credentials: Credentials,
     pub(crate) rates: Rates,
     pub(crate) room: Room,
     pub(crate) people: People,
@@ -209,13 +224,13 @@ pub(crate) struct Edge {
     pub(crate) lifecycle: Lifecycle,
 }
 
-/// Serves clients until the process has drained.
+/// Serves clients until the process has drained, by TLS when the listener has a certificate.
 ///
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(
     config: EdgeConfig,
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<ServerTls>),
     upstreams: Upstreams,
     playground: Option<Playground>,
     clock: Clock,
@@ -234,7 +249,10 @@ pub async fn serve(
             hearing.hear(whole);
         }),
     };
+    let credentials = Credentials::new(identity.clone(), clock.clone());
+    credentials.start(Duration::from_secs(config.recheck_interval_s), &lifecycle);
     let edge = Arc::new(Edge {
+        credentials,
         people: People::new(identity.clone()),
         identity,
         links,
@@ -257,5 +275,5 @@ pub async fn serve(
             () = draining.lifecycle.stopped() => {}
         }
     });
-    serve::accept(edge, listener).await
+    serve::accept(edge, listener, tls).await
 }

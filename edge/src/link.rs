@@ -13,8 +13,8 @@ use std::{
 };
 
 use switchboard_chassis::{
-    Clock, Directory, Lifecycle, Secret,
-    grpc::{Peer, any_peer, remote_peer},
+    Clock, Directory, Lifecycle,
+    grpc::{Access, Peer, any_peer, remote_peer},
 };
 use switchboard_proto::{
     part::Part,
@@ -224,8 +224,8 @@ pub(crate) struct IsDown;
 pub enum Upstream {
     /// In this process.
     Here(Peer),
-    /// In others; all show each other the same token.
-    There(Directory, Secret),
+    /// In others, which let those in who have the access.
+    There(Directory, Access),
 }
 
 impl Upstream {
@@ -234,7 +234,7 @@ impl Upstream {
     pub fn peer(&self) -> Peer {
         match self {
             Self::Here(peer) => peer.clone(),
-            Self::There(directory, token) => any_peer(directory.clone(), token),
+            Self::There(directory, access) => any_peer(directory.clone(), access),
         }
     }
 }
@@ -359,12 +359,12 @@ impl<W: Carried> Keeper<W> {
         connect: Connect<C>,
         lifecycle: Lifecycle,
     ) -> Result<(), std::convert::Infallible> {
-        let (mut directory, token) = match upstream {
+        let (mut directory, access) = match upstream {
             Upstream::Here(peer) => {
                 self.keep(connect(peer), "here".to_owned(), lifecycle).await;
                 return Ok(());
             }
-            Upstream::There(directory, token) => (directory, token),
+            Upstream::There(directory, access) => (directory, access),
         };
         let mut kept: HashMap<String, CancellationToken> = HashMap::new();
         let mut urls = directory.now();
@@ -380,7 +380,7 @@ impl<W: Carried> Keeper<W> {
                 if kept.contains_key(&url) {
                     continue;
                 }
-                match remote_peer(&url, &token) {
+                match remote_peer(&url, &access) {
                     Ok(peer) => {
                         let gone = CancellationToken::new();
                         let (keeper, instance, ending) = (self.clone(), url.clone(), lifecycle.clone());

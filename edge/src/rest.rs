@@ -4,6 +4,8 @@ pub(crate) mod clinic;
 pub(crate) mod mentoring;
 pub(crate) mod mobile;
 
+use std::time::Duration;
+
 use bytes::Buf;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -17,7 +19,9 @@ use tonic::{Code, Status};
 use warp::reply::{Reply as _, Response};
 
 use crate::{
-    Edge, credential,
+    Edge,
+    client_address::Client,
+    credential,
     dialect::frame,
     goodbye::{self, Goodbye},
     rate::{Limit, Limited},
@@ -34,6 +38,7 @@ pub(crate) struct Call<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
+    pub(crate) client: Client,
 }
 
 /// Why a body cannot be used.
@@ -41,8 +46,10 @@ pub(crate) struct Call<'a> {
 pub(crate) enum BadBody {
     /// Over [`BODY_BYTES_MAX`].
     TooBig,
-    /// Not a JSON object.
+    /// Not a JSON object, or not all of one.
     NotAnObject,
+    /// It did not come in time.
+    TooSlow,
 }
 
 impl Call<'_> {
@@ -50,6 +57,15 @@ impl Call<'_> {
     pub(crate) async fn user(&self) -> Result<User, Goodbye> {
         let shown = credential::shown_token("", self.headers).ok_or(goodbye::UNAUTHENTICATED)?;
         Ok(self.edge.by_token(&shown.token).await?.user)
+    }
+
+    /// A body's JSON object; an empty body is an empty one. It may take as long as a head.
+    pub(crate) async fn object<B: Buf, E>(
+        &self,
+        body: impl Stream<Item = Result<B, E>>,
+    ) -> Result<Map<String, Value>, BadBody> {
+        let time = Duration::from_secs(self.edge.config.header_timeout_s);
+        tokio::time::timeout(time, object(body)).await.unwrap_or(Err(BadBody::TooSlow))
     }
 
     /// Counts this call among what its user does in a minute.
@@ -83,7 +99,8 @@ impl Call<'_> {
         }
         let query = query.finish();
         let mark = if query.is_empty() { "" } else { "?" };
-        format!("http://{host}{}{mark}{query}", self.path)
+        let scheme = if self.client.is_secure { "https" } else { "http" };
+        format!("{scheme}://{host}{}{mark}{query}", self.path)
     }
 }
 
@@ -162,7 +179,9 @@ impl Page {
 pub(crate) async fn object<B: Buf, E>(body: impl Stream<Item = Result<B, E>>) -> Result<Map<String, Value>, BadBody> {
     let mut body = std::pin::pin!(body);
     let mut bytes = Vec::new();
-    while let Some(Ok(mut chunk)) = body.next().await {
+    while let Some(chunk) = body.next().await {
+        // Whoever breaks off may have meant to say more.
+        let mut chunk = chunk.map_err(|_| BadBody::NotAnObject)?;
         while chunk.has_remaining() {
             let part = chunk.chunk();
             if bytes.len() + part.len() > BODY_BYTES_MAX {

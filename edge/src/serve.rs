@@ -1,44 +1,63 @@
 //! Connections: accepted, asked what they want, answered.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, StatusCode};
-use hyper::{server::conn::http1, upgrade::OnUpgrade};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode, Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
+    request,
+};
+use hyper::{
+    server::conn::http1,
+    service::{Service as _, service_fn},
+    upgrade::OnUpgrade,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::OwnedSemaphorePermit,
-};
+use switchboard_chassis::tls::{ServerTls, TlsStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::either::Either;
+use tower::Layer as _;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use warp::{Filter, reply::Reply as _, reply::Response};
 
 use crate::{
-    Edge, Refusal, closing, credential, goodbye,
+    Edge, Refusal,
+    client_address::{Client, Proxies},
+    closing, credential, goodbye,
     handshake::{Admission, Visit},
     playground, rest,
+    room::SocketPlace,
     routes::{self, Route, Target},
     session::{self, Handler, Heartbeat, Seat},
-    upgrade,
+    upgrade::{self, Wire},
 };
 
 /// After an error that is not the visitor's, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a browser may remember what a page of another origin may ask.
+const PREFLIGHT_GOOD_FOR: Duration = Duration::from_secs(600);
 
 /// Accepts connections until the process drains.
-pub(crate) async fn accept(edge: Arc<Edge>, listener: TcpListener) -> std::io::Result<()> {
-    let service = TowerToHyperService::new(warp::service(answering(edge.clone())));
+pub(crate) async fn accept(edge: Arc<Edge>, listener: TcpListener, tls: Option<ServerTls>) -> std::io::Result<()> {
+    let service =
+        CorsLayer::layer(&sharing(edge.config.allowed_origins.clone()), warp::service(answering(edge.clone())));
+    let service = TowerToHyperService::new(service);
+    // What is wrong with them was told when the configuration was read.
+    let proxies = Arc::new(Proxies::read(&edge.config.trusted_proxies).unwrap_or_default());
+    let head_time = Duration::from_secs(edge.config.header_timeout_s);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(edge.config.header_timeout_s))
+        .header_read_timeout(head_time)
         // Many heads come in one read; the least that hyper takes.
         .max_buf_size(16 << 10);
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -47,9 +66,26 @@ pub(crate) async fn accept(edge: Arc<Edge>, listener: TcpListener) -> std::io::R
             },
             () = edge.lifecycle.drained() => return Ok(()),
         };
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
-        let lifecycle = edge.lifecycle.clone();
+        let (service, proxies, is_tls) = (service.clone(), proxies.clone(), tls.is_some());
+        let answer = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            let client = proxies.client(peer.ip(), is_tls, request.headers_mut());
+            request.extensions_mut().insert(client);
+            // CONNECT, and whoever writes an authority in its place: warp would panic, so it gets a path that is nobody's.
+            if request.uri().path_and_query().is_none() {
+                *request.uri_mut() = Uri::from_static("*");
+            }
+            service.call(request)
+        });
+        let (builder, tls, lifecycle) = (builder.clone(), tls.clone(), edge.lifecycle.clone());
         edge.lifecycle.spawn(async move {
+            let stream = match tls {
+                None => Either::Left(stream),
+                Some(tls) => match secured(&tls, stream, peer, head_time).await {
+                    Some(stream) => Either::Right(stream),
+                    None => return,
+                },
+            };
+            let connection = builder.serve_connection(TokioIo::<Wire>::new(stream), answer).with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -65,6 +101,20 @@ pub(crate) async fn accept(edge: Arc<Edge>, listener: TcpListener) -> std::io::R
     }
 }
 
+/// Lets pages of allowed origins read what REST answers, with a cookie or a token.
+fn sharing(allowed: Vec<String>) -> CorsLayer {
+    let is_allowed = move |origin: &HeaderValue, request: &request::Parts| {
+        origin.to_str().is_ok_and(|origin| credential::is_allowed_origin(origin, &request.headers, &allowed))
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(is_allowed))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE])
+        .expose_headers([RETRY_AFTER])
+        .max_age(PREFLIGHT_GOOD_FOR)
+}
+
 /// The one filter: finds the route, then answers.
 fn answering(
     edge: Arc<Edge>,
@@ -74,10 +124,17 @@ fn answering(
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Client>())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
         .and_then(
-            move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap, upgrade, body| {
+            move |method: Method,
+                  path: warp::path::FullPath,
+                  query: String,
+                  headers: HeaderMap,
+                  client,
+                  upgrade,
+                  body| {
                 let edge = edge.clone();
                 async move {
                     let call = |method| rest::Call {
@@ -86,9 +143,12 @@ fn answering(
                         path: path.as_str(),
                         query: &query,
                         headers: &headers,
+                        client,
                     };
                     let response = match routes::find(path.as_str()) {
-                        Some(Route::Socket(target)) => visit(&edge, target, &method, &query, &headers, upgrade).await,
+                        Some(Route::Socket(target)) => {
+                            visit(&edge, target, &method, &query, (&headers, client), upgrade).await
+                        }
                         Some(Route::Clinic(endpoint)) => rest::clinic::answer(call(method), endpoint, body).await,
                         Some(Route::Mobile(endpoint)) => rest::mobile::answer(call(method), endpoint, body).await,
                         Some(Route::Mentoring(endpoint)) => rest::mentoring::answer(call(method), endpoint, body).await,
@@ -134,7 +194,7 @@ async fn visit(
     target: Target,
     method: &Method,
     query: &str,
-    headers: &HeaderMap,
+    (headers, client): (&HeaderMap, Client),
     on_upgrade: Option<OnUpgrade>,
 ) -> Response {
     let (Ok(accept), Some(on_upgrade), &Method::GET) = (upgrade::accept_key(headers), on_upgrade, method) else {
@@ -142,7 +202,7 @@ async fn visit(
     };
     let shown = credential::shown_token(query, headers);
     let token = shown.as_ref().map(|shown| shown.token.as_str());
-    let (admitted, place) = match edge.room.take() {
+    let (admitted, place) = match edge.room.take(client.address) {
         Some((handshake, socket)) => {
             let admitted = edge.admit(&target, &Visit { query, headers, token }).await;
             drop(handshake);
@@ -155,6 +215,9 @@ async fn visit(
         ping_interval: Duration::from_secs(edge.config.ping_interval_s),
         idle_timeout: Duration::from_secs(edge.config.idle_timeout_s),
     };
+    if let Err(turned) = &admitted {
+        tracing::debug!(client = %client.address, code = turned.goodbye.code, "a visitor is turned away");
+    }
     match admitted {
         Ok(admission) => {
             let lifecycle = &edge.lifecycle;
@@ -184,15 +247,21 @@ async fn visit(
     upgrade::switching(&accept, subprotocol).into_response()
 }
 
+/// The handshake of TLS.
+async fn secured(tls: &ServerTls, stream: TcpStream, peer: SocketAddr, within: Duration) -> Option<Box<TlsStream>> {
+    match tls.accept(stream, within).await {
+        Ok(stream) => Some(Box::new(stream)),
+        Err(error) => {
+            tracing::debug!(%error, %peer, "a TLS handshake failed");
+            None
+        }
+    }
+}
+
 /// Serves a socket from its upgrade to its end.
-async fn sit<H: Handler>(
-    on_upgrade: OnUpgrade,
-    seat: Box<Seat<H>>,
-    heartbeat: Heartbeat,
-    place: Option<OwnedSemaphorePermit>,
-) {
+async fn sit<H: Handler>(on_upgrade: OnUpgrade, seat: Box<Seat<H>>, heartbeat: Heartbeat, place: Option<SocketPlace>) {
     if let Some(socket) = upgrade::socket(on_upgrade).await {
-        session::run::<TcpStream, H>(socket, *seat, heartbeat).await;
+        session::run::<Wire, H>(socket, *seat, heartbeat).await;
     }
     drop(place);
 }

@@ -20,6 +20,8 @@ use crate::{
     goodbye::{self, Goodbye},
     link::{Carried, Delivery, Inbox, SessionHandle, Told},
     rate::Meter,
+    room::Place,
+    standing::{Credential, Refreshed},
 };
 
 /// Actions of a socket that wait for their answer. Beyond it, the socket is not read.
@@ -207,9 +209,10 @@ pub(crate) struct Seat<H: Handler> {
     pub(crate) handler: H,
     pub(crate) handle: SessionHandle<H::Wire>,
     pub(crate) inbox: Inbox<H::Wire>,
-    /// When the credential ends.
-    pub(crate) expires_at: Option<Instant>,
+    pub(crate) credential: Credential,
     pub(crate) meter: Meter,
+    /// Of the user's sockets, one.
+    pub(crate) place: Place<String>,
     pub(crate) clock: Clock,
 }
 
@@ -218,6 +221,9 @@ struct Session<S, H: Handler> {
     handler: H,
     asking: Asking<H::Wire>,
     meter: Meter,
+    credential: Credential,
+    /// Another token is being checked.
+    refreshing: Option<BoxFuture<'static, Refreshed>>,
     /// A pause before it joins again.
     rejoin: Option<BoxFuture<'static, ()>>,
     clock: Clock,
@@ -225,11 +231,12 @@ struct Session<S, H: Handler> {
 
 /// Serves a socket until it ends.
 pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Seat<H>, heartbeat: Heartbeat) {
-    let Seat { handler, handle, mut inbox, expires_at, meter, clock } = seat;
+    let Seat { handler, handle, mut inbox, credential, meter, place: _place, clock } = seat;
     let asking = Asking { handle, pending: VecDeque::new(), last_request: 0, is_linked: true };
-    let mut session = Session { socket, handler, asking, meter, rejoin: None, clock };
+    let (refreshing, rejoin) = (None, None);
+    let mut session = Session { socket, handler, asking, meter, credential, refreshing, rejoin, clock };
     let end = match session.begin().await {
-        Ok(()) => session.talk(&mut inbox, heartbeat, expires_at).await,
+        Ok(()) => session.talk(&mut inbox, heartbeat).await,
         Err(end) => end,
     };
     // It leaves before the closing handshake, which may take its time.
@@ -248,9 +255,10 @@ impl<S: Io, H: Handler> Session<S, H> {
         self.flush().await
     }
 
-    async fn talk(&mut self, inbox: &mut Inbox<H::Wire>, heartbeat: Heartbeat, expires_at: Option<Instant>) -> End {
+    async fn talk(&mut self, inbox: &mut Inbox<H::Wire>, heartbeat: Heartbeat) -> End {
         let mut heard_at = Instant::now();
-        let expiry = expires_at.unwrap_or_else(|| heard_at + Duration::from_secs(365 * 24 * 3600));
+        let never = heard_at + Duration::from_secs(365 * 24 * 3600);
+        let mut expiry = self.credential.expires_at.unwrap_or(never);
         let mut ping_at = heard_at + heartbeat.ping_interval;
         let mut tick = pin!(sleep_until(ping_at.min(expiry)));
         loop {
@@ -269,6 +277,14 @@ impl<S: Io, H: Handler> Session<S, H> {
                     heard_at = Instant::now();
                     self.read(frame).await
                 },
+                () = self.credential.ended() => Err(End::Goodbye(self.handler.ends().unauthenticated)),
+                refreshed = OptionFuture(self.refreshing.as_mut()) => {
+                    self.refreshing = None;
+                    let told = self.refreshed(refreshed).await;
+                    expiry = self.credential.expires_at.unwrap_or(never);
+                    tick.as_mut().reset(ping_at.min(expiry));
+                    told
+                }
                 () = &mut tick => {
                     let now = Instant::now();
                     if now >= expiry {
@@ -399,11 +415,25 @@ impl<S: Io, H: Handler> Session<S, H> {
     /// What the client is told at once of its frame.
     fn react(&mut self, message: &Message) -> Option<Utf8Bytes> {
         let Message::Text(text) = message else { return Some(self.handler.binary()) };
+        // One at a time: the last one counts.
+        if let Some(refreshing) = self.credential.refresh(text) {
+            self.refreshing = Some(refreshing);
+            return None;
+        }
         match self.handler.decode(text) {
             Decoded::Act(action) => self.act(action),
             Decoded::Reply(reply) => Some(reply),
             Decoded::Ignore => None,
         }
+    }
+
+    async fn refreshed(&mut self, refreshed: Refreshed) -> Result<(), End> {
+        let told = match refreshed {
+            Ok(proof) => self.credential.renew(proof),
+            Err(refused) => refused,
+        };
+        Out::new(&mut self.socket).feed(told).await?;
+        self.flush().await
     }
 
     /// Asks the service; the reply if that cannot be done.
@@ -451,9 +481,12 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
+        EdgeConfig,
         dialect::therapy,
         link::tests::unlinked,
         rate::{Limit, RateLimits, Rates},
+        room::Room,
+        standing::tests::free,
         upgrade,
     };
 
@@ -525,8 +558,9 @@ pub(crate) mod tests {
             handler: Parrot,
             handle,
             inbox,
-            expires_at: expires_in.map(|left| Instant::now() + left),
+            credential: free(expires_in.map(|left| Instant::now() + left)),
             meter: rates.meter(Limit::Therapy, "1", Instant::now()),
+            place: Room::new(&EdgeConfig::default()).of_user("1").expect("room"),
             clock: Clock::System,
         };
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;

@@ -6,11 +6,13 @@
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{
-        CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use switchboard_chassis::tls::TlsStream;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
@@ -19,6 +21,7 @@ use tokio_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
+use tokio_util::either::Either;
 
 /// The most bytes of a message, as consultation.md documents it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 10;
@@ -26,6 +29,9 @@ const READ_BUFFER_BYTES: usize = 1 << 10;
 /// Frames are gathered up to this much before they are written.
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
 const WRITE_BUFFER_BYTES_MAX: usize = 512 << 10;
+
+/// What a client comes by. Boxed, because the state of TLS is large and most edges have none.
+pub(crate) type Wire = Either<TcpStream, Box<TlsStream>>;
 
 /// What is wrong with a request for a socket.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,9 +47,19 @@ pub(crate) fn accept_key(headers: &HeaderMap) -> Result<String, NotAnUpgrade> {
             .flat_map(|value| value.split(','))
             .any(|value| value.trim().eq_ignore_ascii_case(token))
     };
-    let is_version_13 = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
-    match headers.get(SEC_WEBSOCKET_KEY) {
-        Some(key) if is_version_13 && has(UPGRADE, "websocket") && has(CONNECTION, "upgrade") && is_key(key) => {
+    // Each may come once.
+    let only = |name| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none())
+    };
+    let is_version_13 = only(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+    // What follows the head are frames: nobody may take them for a body, or a body for them.
+    let has_body =
+        headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    match only(SEC_WEBSOCKET_KEY) {
+        Some(key)
+            if is_version_13 && !has_body && has(UPGRADE, "websocket") && has(CONNECTION, "upgrade") && is_key(key) =>
+        {
             Ok(derive_accept_key(key.as_bytes()))
         }
         _ => Err(NotAnUpgrade),
@@ -86,10 +102,10 @@ pub(crate) fn required() -> Response<&'static str> {
 }
 
 /// Waits for the connection to be ours. `None` when it ended first.
-pub(crate) async fn socket(on_upgrade: OnUpgrade) -> Option<WebSocketStream<TcpStream>> {
+pub(crate) async fn socket(on_upgrade: OnUpgrade) -> Option<WebSocketStream<Wire>> {
     let upgraded = on_upgrade.await.ok()?;
     // The plain stream below hyper's wrapping: less memory and one call less for each byte.
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let parts = upgraded.downcast::<TokioIo<Wire>>().ok()?;
     let read = parts.read_buf.to_vec();
     Some(WebSocketStream::from_partially_read(parts.io.into_inner(), read, Role::Server, Some(config())).await)
 }
@@ -135,6 +151,8 @@ mod tests {
             ("sec-websocket-version", "8"),
             ("sec-websocket-key", "short"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=!"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
         ] {
             assert_eq!(accept_key(&headers(&[change])), Err(NotAnUpgrade), "{change:?}");
         }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
 use switchboard::{
-    Listeners, Plan, Secrets,
+    Listeners, Plan, Secrets, Trust,
     config::{Config, Role, ServicesConfig},
     provision::provision,
     start,
@@ -97,6 +97,7 @@ impl Sandbox {
             location: list.clone(),
             notification: list.clone(),
             presence: list,
+            tls: self.config.services.tls.clone(),
         };
         let (edge, _, _, lifecycle) = run(&config, self.bus.another(), &[Role::Edge]).await?;
         Ok((edge.context("an edge")?, lifecycle))
@@ -213,12 +214,13 @@ async fn run(
     bus: Bus,
     roles: &[Role],
 ) -> anyhow::Result<(Option<SocketAddr>, Option<SocketAddr>, Secrets, Lifecycle)> {
+    let lifecycle = Lifecycle::new();
+    let trust = Trust::of(config, roles, &lifecycle)?;
     let listeners = Listeners::bind(config, roles)?;
     let edge = listeners.edge.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
     let grpc = listeners.grpc.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
     let secrets = Secrets::of(config)?;
-    let lifecycle = Lifecycle::new();
-    let plan = Plan { roles: roles.to_vec(), listeners, bus, playground: None };
+    let plan = Plan { roles: roles.to_vec(), listeners, bus, trust, playground: None };
     start(config, &secrets, plan, &lifecycle).await?;
     Ok((edge, grpc, secrets, lifecycle))
 }

@@ -737,6 +737,7 @@ async fn users_devices_and_sessions(sandbox: &Sandbox) -> anyhow::Result<()> {
         profiles: [("Patient".to_owned(), "pp".to_owned())].into(),
         roles: vec!["Provider".into(), "patient".into()],
         assigned_mentor_id: "2".into(),
+        inactive: false,
     };
     let stored = identity.upsert_user(UpsertUserRequest { user: Some(user.clone()) }).await?.into_inner();
     assert!(stored.created);

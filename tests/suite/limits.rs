@@ -1,53 +1,11 @@
 //! What holds on every socket of the edge: size, silence and rate.
 
 use anyhow::Context as _;
-use switchboard_proto::identity::v1::CreateSessionRequest;
 use switchboard_tests::{Backend, Client, Sandbox, client};
 
-const PEOPLE: &str = r#"
-{"user": {"id": "1", "roles": ["customer", "patient", "client", "student"], "assigned_mentor_id": "2"}}
-{"user": {"id": "2", "roles": ["therapist", "professional", "expert", "teacher"]}}
-{"device": {"device_id": "d"}}
-{"conversation": {"kind": "CONVERSATION_KIND_CLINIC", "id": "aaaaaaaa-0000-4000-8000-000000000000", "participants": [{"user_id": "1", "role": "patient"}, {"user_id": "2", "role": "professional"}]}}
-{"conversation": {"kind": "CONVERSATION_KIND_CONSULTATION", "id": "bbbbbbbb-0000-4000-8000-000000000000", "participants": [{"user_id": "1", "role": "client"}, {"user_id": "2", "role": "expert"}]}}
-{"conversation": {"kind": "CONVERSATION_KIND_MOBILE", "number": 7, "participants": [{"user_id": "d", "role": "device"}]}}
-"#;
-const THERAPY: &str = "/ws/chat/1/2/";
-const LOCATION: &str = "/ws/location/1/2/";
-const CLINIC: &str = "/ws/chat/aaaaaaaa-0000-4000-8000-000000000000/";
-const CONSULTATION: &str = "/ws/chat/bbbbbbbb-0000-4000-8000-000000000000/";
-const NOTIFICATIONS: &str = "/ws/notifications/";
-const PRESENCE: &str = "/ws/presence/";
-const MOBILE: &str = "/ws/mobile/chat/7/?device_id=d";
-const MENTORING: &str = "/ws/chat/my-conversation/";
-const EVERY: [&str; 8] = [THERAPY, LOCATION, CLINIC, CONSULTATION, NOTIFICATIONS, PRESENCE, MOBILE, MENTORING];
-
-/// A socket of any kind, of user 1 or the device, after what is said first.
-async fn open(sandbox: &Sandbox, path: &str) -> anyhow::Result<Client> {
-    let mut socket = connect(sandbox, path).await?;
-    let greetings = match path {
-        CONSULTATION | MENTORING => 1,
-        NOTIFICATIONS | MOBILE => 2,
-        _ => 0,
-    };
-    for _ in 0..greetings {
-        socket.next().await?;
-    }
-    Ok(socket)
-}
-
-async fn connect(sandbox: &Sandbox, path: &str) -> anyhow::Result<Client> {
-    let url = format!("ws://{}{path}", sandbox.edge);
-    match path {
-        MOBILE => Client::connect(&url, &[]).await,
-        MENTORING => {
-            let request = CreateSessionRequest { user_id: "1".into(), ttl_seconds: 0 };
-            let key = sandbox.identity()?.create_session(request).await?.into_inner().session_key;
-            Client::connect(&url, &[("cookie", format!("sessionid={key}"))]).await
-        }
-        path => sandbox.connect(path, "1").await,
-    }
-}
+use crate::every::{
+    CLINIC, CONSULTATION, EVERY, LOCATION, MENTORING, MOBILE, NOTIFICATIONS, PEOPLE, PRESENCE, THERAPY, connect, open,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_socket_refuses_more_than_64_kib() -> anyhow::Result<()> {
@@ -180,4 +138,132 @@ async fn a_full_edge_says_so_and_goes_on() -> anyhow::Result<()> {
             Err((code, _)) => assert_eq!(code, 1013),
         }
     }
+}
+
+/// Over an edge that believes this machine to be a proxy: a visitor from anywhere.
+async fn visit_from(sandbox: &Sandbox, address: &str, path: &str) -> anyhow::Result<Client> {
+    let url = format!("ws://{}{path}", sandbox.edge);
+    let bearer = format!("Bearer {}", sandbox.token("1")?);
+    Client::connect(&url, &[("authorization", bearer), ("x-forwarded-for", address.to_owned())]).await
+}
+
+async fn is_told(socket: &mut Client, expected: (u16, &str)) -> anyhow::Result<()> {
+    assert_eq!(socket.closed().await?, (expected.0, expected.1.to_owned()));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_so_many_sockets_and_no_more() -> anyhow::Result<()> {
+    const TOO_MANY: (u16, &str) = (1008, "too many sockets of this user");
+    let sandbox = Sandbox::start_with(Backend::Sqlite, |config| config.edge.sockets_per_user_max = 3).await?;
+    sandbox.provision(PEOPLE).await?;
+    let mut other = sandbox.connect(CLINIC, "2").await?;
+    let mut sockets = Vec::new();
+    for path in [CLINIC, LOCATION, NOTIFICATIONS] {
+        sockets.push(open(&sandbox, path).await?);
+    }
+    for path in [CLINIC, LOCATION, NOTIFICATIONS, PRESENCE, MENTORING] {
+        is_told(&mut connect(&sandbox, path).await?, TOO_MANY).await.with_context(|| path)?;
+    }
+    // Nobody else is concerned, and who goes makes room.
+    other.send(r#"{"content": "still here", "role": "professional"}"#).await?;
+    assert_eq!(other.next().await?["message"]["content"], "still here");
+    sockets.remove(0).close().await?;
+    let mut again = loop {
+        let mut socket = sandbox.connect(CLINIC, "1").await?;
+        socket.send(r#"{"content": "back", "role": "patient"}"#).await?;
+        match socket.next_or_close().await? {
+            Ok(_) => break socket,
+            Err(refused) => assert_eq!(refused.0, TOO_MANY.0),
+        }
+    };
+    again.send(r#"{"content": "and well", "role": "patient"}"#).await?;
+    assert_eq!(again.next().await?["message"]["content"], "and well");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_sockets_and_so_many_handshakes() -> anyhow::Result<()> {
+    const LATER: (u16, &str) = (1013, "try again later");
+    let behind_a_proxy = |config: &mut switchboard::config::Config| {
+        config.edge.trusted_proxies = vec!["127.0.0.1".to_owned()];
+    };
+    let sandbox = Sandbox::start_with(Backend::Sqlite, |config| {
+        behind_a_proxy(config);
+        config.edge.sockets_per_address_max = 2;
+    })
+    .await?;
+    sandbox.provision(PEOPLE).await?;
+    let mut sockets = Vec::new();
+    for address in ["192.0.2.7", "192.0.2.7", "2001:db8::1", "2001:db8::2"] {
+        sockets.push(visit_from(&sandbox, address, THERAPY).await?);
+    }
+    for address in ["192.0.2.7", "2001:db8::3"] {
+        is_told(&mut visit_from(&sandbox, address, THERAPY).await?, LATER).await.with_context(|| address)?;
+    }
+    for address in ["192.0.2.8", "2001:db8:0:1::1", "127.0.0.1"] {
+        let mut socket = visit_from(&sandbox, address, THERAPY).await?;
+        socket.send(r#"{"message": "hello"}"#).await?;
+        assert_eq!(socket.next().await.with_context(|| address)?["message"], "hello", "{address}");
+    }
+
+    let sandbox = Sandbox::start_with(Backend::Sqlite, |config| {
+        behind_a_proxy(config);
+        config.edge.handshakes_per_address_s = 1;
+    })
+    .await?;
+    sandbox.provision(PEOPLE).await?;
+    // Ten seconds' come at once; while they do, a few more may become due.
+    let mut told_later = false;
+    for _ in 0..60 {
+        let mut socket = visit_from(&sandbox, "192.0.2.7", THERAPY).await?;
+        socket.send(r#"{"message": "hello"}"#).await?;
+        match socket.next_or_close().await? {
+            Ok(_) => {}
+            Err(refused) => {
+                assert_eq!(refused.0, LATER.0);
+                told_later = true;
+                break;
+            }
+        }
+    }
+    assert!(told_later);
+    visit_from(&sandbox, "192.0.2.8", THERAPY).await?.close().await
+}
+
+fn header<'a>(answer: &'a hyper::Response<bytes::Bytes>, name: &str) -> &'a str {
+    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_allowed_origins_read_what_rest_answers() -> anyhow::Result<()> {
+    let sandbox = Sandbox::start_with(Backend::Sqlite, |config| {
+        config.edge.allowed_origins = vec!["https://*.example.com".to_owned()];
+    })
+    .await?;
+    sandbox.provision(PEOPLE).await?;
+    let own = format!("http://{}", sandbox.edge);
+    for (origin, is_allowed) in [
+        ("https://app.example.com", true),
+        (own.as_str(), true),
+        ("https://example.com", false),
+        ("https://app.example.com.evil.com", false),
+        ("null", false),
+    ] {
+        let bearer = format!("Bearer {}", sandbox.token("1")?);
+        let asks = [("origin", origin.to_owned()), ("authorization", bearer)];
+        let answer = client::exchange(sandbox.edge, "GET", "/chat/chats/", &asks, None).await?;
+        assert_eq!(answer.status(), 200, "{origin}: the page was not asked, its reader was");
+        assert_eq!(header(&answer, "access-control-allow-origin"), if is_allowed { origin } else { "" }, "{origin}");
+        // Before a call with a token, a browser asks whether it may.
+        let asks = [
+            ("origin", origin.to_owned()),
+            ("access-control-request-method", "POST".to_owned()),
+            ("access-control-request-headers", "authorization,content-type".to_owned()),
+        ];
+        let answer = client::exchange(sandbox.edge, "OPTIONS", "/chat/chats/", &asks, None).await?;
+        assert_eq!(header(&answer, "access-control-allow-origin"), if is_allowed { origin } else { "" });
+        assert!(header(&answer, "access-control-allow-headers").contains("authorization"));
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ use switchboard_chassis::{
     db::{self, StoreConfig},
     directory,
     grpc::GrpcConfig,
+    tls::ClientTlsConfig,
 };
 use switchboard_chat::ChatConfig;
 use switchboard_edge::EdgeConfig;
@@ -18,9 +19,16 @@ use switchboard_notification::NotificationConfig;
 use switchboard_presence::PresenceConfig;
 
 /// Settings that may be given as `..._FILE`.
-const SECRETS: [&str; 5] = ["grpc.token", "auth.jwt.secret", "store.url", "bus.password", "bus.token"];
-/// Shorter secrets can be guessed (RFC 7518, section 3.2, wants 256 bits for HS256).
-const JWT_SECRET_BYTES_MIN: usize = 32;
+const SECRETS: [&str; 8] = [
+    "grpc.token",
+    "auth.jwt.secret",
+    "auth.django.secret_key",
+    "auth.django.secret_key_fallbacks",
+    "auth.django.database_url",
+    "store.url",
+    "bus.password",
+    "bus.token",
+];
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,6 +112,8 @@ pub struct ServicesConfig {
     pub notification: String,
     /// The presence service's gRPC URL.
     pub presence: String,
+    /// `[services.tls]`
+    pub tls: ClientTlsConfig,
 }
 
 impl Default for ServicesConfig {
@@ -115,7 +125,21 @@ impl Default for ServicesConfig {
             location: url.clone(),
             notification: url.clone(),
             presence: url,
+            tls: ClientTlsConfig::default(),
         }
+    }
+}
+
+impl ServicesConfig {
+    /// The settings that say where services are.
+    pub(crate) fn lists(&self) -> [(&'static str, &str); 5] {
+        [
+            ("services.identity", &self.identity),
+            ("services.chat", &self.chat),
+            ("services.location", &self.location),
+            ("services.notification", &self.notification),
+            ("services.presence", &self.presence),
+        ]
     }
 }
 
@@ -144,7 +168,7 @@ impl Role {
     /// Whether its instances ring each other.
     #[must_use]
     pub fn is_on_the_bus(self) -> bool {
-        !matches!(self, Self::Edge | Self::Identity)
+        self != Self::Edge
     }
 
     /// As it is written on the command line, and in the name of its database.
@@ -173,6 +197,8 @@ impl Config {
     ) -> Result<Self, Mistakes> {
         let config: Self = config::load(file, environment, flags, &SECRETS)?;
         let mut mistakes = config.edge.mistakes();
+        mistakes.extend(config.auth.jwt.mistakes());
+        mistakes.extend(config.auth.django.mistakes());
         mistakes.extend(config.bus.mistakes());
         mistakes.extend(config.chat.mistakes());
         mistakes.extend(config.location.mistakes());
@@ -180,22 +206,9 @@ impl Config {
         if let Err(wrong) = db::check_url(config.store.url.expose()) {
             mistakes.push(format!("store.url: {wrong}"));
         }
-        let jwt_secret = config.auth.jwt.secret.expose();
-        if !jwt_secret.is_empty() && jwt_secret.len() < JWT_SECRET_BYTES_MIN {
-            mistakes
-                .push(format!("auth.jwt.secret: at least {JWT_SECRET_BYTES_MIN} bytes; leave it out to have one made"));
-        }
-        if !config.grpc.token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-            mistakes.push("grpc.token: printable ASCII without blanks".to_owned());
-        }
-        let services = &config.services;
-        for (setting, list) in [
-            ("services.identity", &services.identity),
-            ("services.chat", &services.chat),
-            ("services.location", &services.location),
-            ("services.notification", &services.notification),
-            ("services.presence", &services.presence),
-        ] {
+        mistakes.extend(config.grpc.mistakes());
+        mistakes.extend(config.services.tls.mistakes("services.tls"));
+        for (setting, list) in config.services.lists() {
             mistakes.extend(directory::mistake(list).map(|wrong| format!("{setting}: {wrong}")));
         }
         Mistakes::check(mistakes)?;
@@ -216,14 +229,24 @@ mod tests {
     fn weak_secrets_and_wrong_urls_are_told_together() {
         let flags = [
             ("auth.jwt.secret", "short".to_owned()),
+            ("auth.django.database_url", "mysql://root:hunter2@x".to_owned()),
+            ("auth.django.user_table", "auth_user; DROP".to_owned()),
             ("store.url", "mysql://x".to_owned()),
             ("services.chat", "chat:50051".to_owned()),
             ("edge.idle_timeout_s", "5".to_owned()),
         ];
         let mistakes = Config::load(None, &[], &flags).expect_err("wrong").to_string();
-        for part in ["auth.jwt.secret", "store.url", "services.chat", "edge.idle_timeout_s"] {
+        for part in [
+            "auth.jwt.secret",
+            "auth.django.secret_key: is required",
+            "auth.django.database_url",
+            "auth.django.user_table",
+            "store.url",
+            "services.chat",
+            "edge.idle_timeout_s",
+        ] {
             assert!(mistakes.contains(part), "{part} is not in {mistakes}");
         }
-        assert!(!mistakes.contains("short"));
+        assert!(!mistakes.contains("short") && !mistakes.contains("hunter2"));
     }
 }

@@ -4,16 +4,24 @@
 pub mod config;
 pub mod demo;
 pub mod provision;
+pub mod scopes;
+pub mod trust;
 
 use std::{fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _};
 
 use anyhow::Context as _;
 use switchboard_bus::Bus;
-use switchboard_chassis::{Clock, Directory, Lifecycle, Secret, db::Db, grpc::Services};
+use switchboard_chassis::{
+    Clock, Directory, Lifecycle, Secret,
+    db::Db,
+    grpc::{Access, Services},
+};
 use switchboard_edge::{Playground, Upstream, Upstreams};
 use tokio::net::TcpListener;
 
 use config::{Config, Role};
+
+pub use trust::Trust;
 
 /// Where a process listens; bound before anything else starts.
 #[derive(Default)]
@@ -82,6 +90,8 @@ pub struct Plan {
     pub listeners: Listeners,
     /// Its place among other instances.
     pub bus: Bus,
+    /// What it shows to others, and whom it lets in.
+    pub trust: Trust,
     /// The page for trying things out, if it shall have one.
     pub playground: Option<Playground>,
 }
@@ -91,9 +101,9 @@ pub struct Plan {
 /// # Errors
 /// When a database cannot be opened or a service not be reached by its URL.
 pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &Lifecycle) -> anyhow::Result<()> {
-    let Plan { roles, listeners, bus, playground } = plan;
+    let Plan { roles, listeners, bus, trust, playground } = plan;
     let clock = Clock::System;
-    let mut services = Services::new(secrets.grpc_token.clone(), &[switchboard_proto::FILE_DESCRIPTOR_SET]);
+    let mut services = Services::new(trust.guard(secrets), &[switchboard_proto::FILE_DESCRIPTOR_SET]);
 
     let mut absences = None;
     for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
@@ -107,7 +117,8 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
                 let db = open(&switchboard_identity::MIGRATIONS).await?;
                 let mut auth = config.auth.clone();
                 auth.jwt.secret = secrets.jwt_secret.clone();
-                services.add(switchboard_identity::service(db, &auth, clock.clone())).await;
+                let service = switchboard_identity::service(db, bus.another(), &auth, clock.clone(), lifecycle).await?;
+                services.add(service).await;
             }
             Role::Chat => {
                 let db = open(&switchboard_chat::MIGRATIONS).await?;
@@ -143,14 +154,15 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     let services = services.build();
     let local = services.peer();
     if let Some(listener) = listeners.grpc {
-        lifecycle.spawn_server("gRPC server", services.serve(listener, lifecycle.clone()));
+        lifecycle.spawn_server("gRPC server", services.serve(listener, trust.grpc, lifecycle.clone()));
     }
+    let access = Access::new(secrets.grpc_token.clone(), trust.services);
     let upstream = |role: Role, list: &str| -> anyhow::Result<Upstream> {
         if roles.contains(&role) {
             return Ok(Upstream::Here(local.clone()));
         }
         let directory = Directory::new(list, lifecycle).map_err(anyhow::Error::msg)?;
-        Ok(Upstream::There(directory, secrets.grpc_token.clone()))
+        Ok(Upstream::There(directory, access.clone()))
     };
     if let Some(absences) = absences {
         absences.notify(upstream(Role::Notification, &config.services.notification)?.peer(), lifecycle);
@@ -163,8 +175,14 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
             notification: upstream(Role::Notification, &config.services.notification)?,
             presence: upstream(Role::Presence, &config.services.presence)?,
         };
-        let edge =
-            switchboard_edge::serve(config.edge.clone(), listener, upstreams, playground, clock, lifecycle.clone());
+        let edge = switchboard_edge::serve(
+            config.edge.clone(),
+            (listener, trust.edge),
+            upstreams,
+            playground,
+            clock,
+            lifecycle.clone(),
+        );
         lifecycle.spawn_server("edge", edge);
     }
     Ok(())

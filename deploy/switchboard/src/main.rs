@@ -5,7 +5,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use switchboard::{
-    Listeners, Plan, Secrets,
+    Listeners, Plan, Secrets, Trust,
     config::{Config, Role},
     demo::{self, Demo, Sessions},
     provision::provision,
@@ -15,8 +15,9 @@ use switchboard_bus::Bus;
 use switchboard_chassis::{
     Clock, Directory, Lifecycle,
     config::environment,
-    grpc::{Peer, any_peer, remote_peer},
+    grpc::{Access, Peer, any_peer, remote_peer},
     telemetry,
+    tls::ClientTls,
 };
 use switchboard_identity::jwt;
 use switchboard_proto::identity::v1::User;
@@ -132,9 +133,10 @@ fn main() -> anyhow::Result<()> {
             }
             Command::Demo => serve(config, Role::ALL.to_vec(), true).await,
             Command::Token { user, roles, name, ttl } => {
+                let algorithm = config.auth.jwt.signing_algorithm().map_err(anyhow::Error::msg)?;
                 let secrets = Secrets::of(&config)?;
                 let user = User { id: user, roles, full_name: name, ..User::default() };
-                say(&jwt::sign(&secrets.jwt_secret, &user, Clock::System.now(), ttl)?);
+                say(&jwt::sign_with(algorithm, &secrets.jwt_secret, &user, Clock::System.now(), ttl)?);
                 Ok(())
             }
             Command::Provision { file } => {
@@ -159,19 +161,25 @@ fn main() -> anyhow::Result<()> {
 
 fn peer(config: &Config, list: &str, lifecycle: &Lifecycle) -> anyhow::Result<Peer> {
     let directory = Directory::new(list, lifecycle).map_err(anyhow::Error::msg)?;
-    Ok(any_peer(directory, &Secrets::of(config)?.grpc_token))
+    let tls = ClientTls::new(&config.services.tls, lifecycle).map_err(anyhow::Error::msg)?;
+    Ok(any_peer(directory, Access::new(Secrets::of(config)?.grpc_token, tls)))
 }
 
 async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Result<()> {
+    let lifecycle = Lifecycle::new();
+    let trust = Trust::of(&config, &roles, &lifecycle)?;
     let listeners = Listeners::bind(&config, &roles)?;
     let addresses = (
         listeners.edge.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?,
         listeners.grpc.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?,
     );
     let secrets = Secrets::of(&config)?;
-    let lifecycle = Lifecycle::new();
     lifecycle.obey_signals()?;
 
+    anyhow::ensure!(
+        !is_demo || config.auth.jwt.signing_algorithm() == Ok(jwt::Algorithm::Hs256),
+        "the demo's people have HS256 tokens: leave auth.jwt.algorithm, .public_key_file and .jwks_url out"
+    );
     let demo = is_demo.then(|| Demo::new(&secrets.jwt_secret, Clock::System.now())).transpose()?;
     let playground = demo.as_ref().map(Demo::playground);
     let bus = if roles.iter().any(|role| role.is_on_the_bus()) {
@@ -182,7 +190,7 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     } else {
         Bus::local()
     };
-    start(&config, &secrets, Plan { roles, listeners, bus: bus.clone(), playground }, &lifecycle).await?;
+    start(&config, &secrets, Plan { roles, listeners, bus: bus.clone(), trust, playground }, &lifecycle).await?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     tracing::info!(edge = shown(addresses.0), grpc = shown(addresses.1), data_dir = %config.data_dir.display(), "serving");
 

@@ -15,7 +15,7 @@ use switchboard_proto::{
 use tonic::{Code, Status};
 use warp::reply::Response;
 
-use super::{BadBody, Call, object, refusal, respond, too_many};
+use super::{BadBody, Call, refusal, respond, too_many};
 use crate::{
     dialect::{RATE_LIMITED, Viewer, clinic, iso},
     goodbye,
@@ -68,14 +68,14 @@ async fn dispatch<B: Buf, E>(
     body: impl Stream<Item = Result<B, E>>,
 ) -> Answer {
     match (endpoint, &call.method) {
-        (ClinicEndpoint::Chats, &Method::POST) => open(call, &user, object(body).await?).await,
+        (ClinicEndpoint::Chats, &Method::POST) => open(call, &user, call.object(body).await?).await,
         (ClinicEndpoint::Chats, &Method::GET) => list(call, &user).await,
         (ClinicEndpoint::Chat(id), &Method::GET) => {
             let summary = chat(call, &user, &id).await?;
             Ok((StatusCode::OK, shown(call, vec![summary]).await?.swap_remove(0)))
         }
         (ClinicEndpoint::Messages(id), &Method::GET) => messages(call, &user, &id).await,
-        (ClinicEndpoint::SendMessage(id), &Method::POST) => send(call, &user, &id, object(body).await?).await,
+        (ClinicEndpoint::SendMessage(id), &Method::POST) => send(call, &user, &id, call.object(body).await?).await,
         (ClinicEndpoint::MarkRead(id), &Method::POST) => mark_read(call, &user, &id).await,
         (_, method) => Err(Failure(StatusCode::METHOD_NOT_ALLOWED, format!("Method \"{method}\" not allowed."))),
     }
@@ -301,6 +301,7 @@ impl From<BadBody> for Failure {
         match wrong {
             BadBody::TooBig => Self(StatusCode::PAYLOAD_TOO_LARGE, "Request body over 64 KiB".to_owned()),
             BadBody::NotAnObject => bad("Invalid JSON"),
+            BadBody::TooSlow => Self(StatusCode::REQUEST_TIMEOUT, "The request body did not come in time".to_owned()),
         }
     }
 }

@@ -20,7 +20,7 @@ use switchboard_proto::{
 use tonic::Status;
 use warp::reply::Response;
 
-use super::{BadBody, Call, Page, object, refusal, respond, too_many};
+use super::{BadBody, Call, Page, refusal, respond, too_many};
 use crate::{
     credential,
     dialect::{frame, iso, mentoring},
@@ -76,7 +76,7 @@ async fn dispatch<B: Buf, E>(
         (MyMessages, &Method::GET) => messages(call, &user, mine(call, &user).await?).await,
         (MyMessages, &Method::POST) => {
             let conversation = mine(call, &user).await?;
-            send(call, &user, &conversation, &object(body).await?).await
+            send(call, &user, &conversation, &call.object(body).await?).await
         }
         (Conversations | Messages(_), _) if !is_teacher(&user) => Err(denied(NOT_A_TEACHER)),
         (Conversations, &Method::GET) => list(call, &user).await,
@@ -85,7 +85,7 @@ async fn dispatch<B: Buf, E>(
         }
         (Messages(number), &Method::POST) => {
             let conversation = by_number(call, &user, &number, &TEACHERS).await?;
-            send(call, &user, &conversation, &object(body).await?).await
+            send(call, &user, &conversation, &call.object(body).await?).await
         }
         (MarkRead(number), &Method::POST) => {
             let marked =
@@ -283,6 +283,9 @@ impl From<BadBody> for Failure {
         match bad {
             BadBody::TooBig => Self(StatusCode::PAYLOAD_TOO_LARGE, json!({ "detail": "Request body over 64 KiB." })),
             BadBody::NotAnObject => Self(StatusCode::BAD_REQUEST, json!({ "detail": "JSON parse error" })),
+            BadBody::TooSlow => {
+                Self(StatusCode::REQUEST_TIMEOUT, json!({ "detail": "The request body did not come in time." }))
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use tonic::Status;
 use uuid::Uuid;
 use warp::reply::Response;
 
-use super::{BadBody, Call, object, refusal, respond};
+use super::{BadBody, Call, refusal, respond};
 use crate::{
     credential,
     dialect::{iso, mobile},
@@ -53,7 +53,7 @@ async fn dispatch<B: Buf, E>(
     endpoint: MobileEndpoint,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Answer {
-    let body = object(body).await?;
+    let body = call.object(body).await?;
     let given = match body.get("device_id") {
         Some(Value::String(device_id)) => Some(device_id.clone()),
         _ => credential::parameter(call.query, "device_id"),
@@ -240,6 +240,9 @@ impl From<BadBody> for Failure {
         match bad {
             BadBody::TooBig => Self(StatusCode::PAYLOAD_TOO_LARGE, json!({ "error": "Request body over 64 KiB" })),
             BadBody::NotAnObject => wrong("Invalid JSON format"),
+            BadBody::TooSlow => {
+                Self(StatusCode::REQUEST_TIMEOUT, json!({ "error": "The request body did not come in time" }))
+            }
         }
     }
 }

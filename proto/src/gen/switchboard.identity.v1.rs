@@ -30,6 +30,9 @@ pub struct User {
     /// A student's mentor.
     #[prost(string, tag = "8")]
     pub assigned_mentor_id: ::prost::alloc::string::String,
+    /// No credential of the user is good.
+    #[prost(bool, tag = "9")]
+    pub inactive: bool,
 }
 /// A phone or tablet that is its own credential.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -50,6 +53,12 @@ pub struct Principal {
     /// When the credential ends; unset for a device, whose credential does not end by itself.
     #[prost(message, optional, tag = "3")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Stands for the credential at Recheck. To be kept for as long as something lives on the credential, and kept secret.
+    #[prost(bytes = "vec", tag = "4")]
+    pub ticket: ::prost::alloc::vec::Vec<u8>,
+    /// The credential is another system's, which tells nobody when it ends: it is to be checked again every few seconds.
+    #[prost(bool, tag = "5")]
+    pub ends_elsewhere: bool,
     /// A person or a device.
     #[prost(oneof = "principal::Subject", tags = "1, 2")]
     pub subject: ::core::option::Option<principal::Subject>,
@@ -97,6 +106,75 @@ pub struct AuthenticateResponse {
     #[prost(message, optional, tag = "1")]
     pub principal: ::core::option::Option<Principal>,
 }
+/// Names credentials by their tickets.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecheckRequest {
+    /// At most 1,000.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub tickets: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// Those that are good no more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecheckResponse {
+    /// Their places among the tickets, from 0.
+    #[prost(uint32, repeated, tag = "1")]
+    pub ended: ::prost::alloc::vec::Vec<u32>,
+}
+/// Asks for news.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRevocationsRequest {}
+/// Credentials ended, or may have.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRevocationsResponse {
+    /// Of whom.
+    #[prost(oneof = "watch_revocations_response::Subject", tags = "1, 2, 3")]
+    pub subject: ::core::option::Option<watch_revocations_response::Subject>,
+}
+/// Nested message and enum types in `WatchRevocationsResponse`.
+pub mod watch_revocations_response {
+    /// Of whom.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Subject {
+        /// A user.
+        #[prost(string, tag = "1")]
+        UserId(::prost::alloc::string::String),
+        /// A device.
+        #[prost(string, tag = "2")]
+        DeviceId(::prost::alloc::string::String),
+        /// Nobody knows of whom: all are to be checked.
+        #[prost(message, tag = "3")]
+        Everybody(super::Everybody),
+    }
+}
+/// Whoever has a credential.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Everybody {}
+/// Names tokens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeRequest {
+    /// Exactly one.
+    #[prost(oneof = "revoke_request::Credential", tags = "1, 2, 3")]
+    pub credential: ::core::option::Option<revoke_request::Credential>,
+}
+/// Nested message and enum types in `RevokeRequest`.
+pub mod revoke_request {
+    /// Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Credential {
+        /// All tokens of a user that were issued up to now, to the second.
+        #[prost(string, tag = "1")]
+        UserId(::prost::alloc::string::String),
+        /// The token with this `jti`.
+        #[prost(string, tag = "2")]
+        TokenId(::prost::alloc::string::String),
+        /// This token, which must have a `jti` and be good.
+        #[prost(string, tag = "3")]
+        Token(::prost::alloc::string::String),
+    }
+}
+/// Done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeResponse {}
 /// The user as it shall be.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpsertUserRequest {
@@ -341,7 +419,7 @@ pub mod identity_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Checks one credential. UNAUTHENTICATED with the reason TOKEN_INVALID, TOKEN_EXPIRED, USER_UNKNOWN,
+        /// Checks one credential. UNAUTHENTICATED with the reason TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, USER_UNKNOWN,
         /// USER_INACTIVE, SESSION_INVALID, DEVICE_INVALID or CREDENTIAL_MISSING when it is not good.
         pub async fn authenticate(
             &mut self,
@@ -369,6 +447,88 @@ pub mod identity_service_client {
                         "switchboard.identity.v1.IdentityService",
                         "Authenticate",
                     ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Checks again, for sockets that live on credentials that were good: which of them are good no more.
+        pub async fn recheck(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecheckRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecheckResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.identity.v1.IdentityService/Recheck",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("switchboard.identity.v1.IdentityService", "Recheck"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells of whom credentials ended before their time, as it happens, and until the caller goes. It is told at most once
+        /// and may be missed: who watches checks everything again from time to time, and when the stream breaks.
+        pub async fn watch_revocations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRevocationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchRevocationsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.identity.v1.IdentityService/WatchRevocations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "switchboard.identity.v1.IdentityService",
+                        "WatchRevocations",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Makes tokens worthless before their end. Doing it again is not an error.
+        pub async fn revoke(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeRequest>,
+        ) -> std::result::Result<tonic::Response<super::RevokeResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.identity.v1.IdentityService/Revoke",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("switchboard.identity.v1.IdentityService", "Revoke"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -459,7 +619,8 @@ pub mod identity_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Removes a user with its profiles and sessions. Removing one who does not exist is not an error.
+        /// Removes a user with its profiles and sessions; the tokens that it has are worthless from then on. Removing one who
+        /// does not exist is not an error.
         pub async fn delete_user(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteUserRequest>,
@@ -624,7 +785,7 @@ pub mod identity_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with IdentityServiceServer.
     #[async_trait]
     pub trait IdentityService: std::marker::Send + std::marker::Sync + 'static {
-        /// Checks one credential. UNAUTHENTICATED with the reason TOKEN_INVALID, TOKEN_EXPIRED, USER_UNKNOWN,
+        /// Checks one credential. UNAUTHENTICATED with the reason TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, USER_UNKNOWN,
         /// USER_INACTIVE, SESSION_INVALID, DEVICE_INVALID or CREDENTIAL_MISSING when it is not good.
         async fn authenticate(
             &self,
@@ -633,6 +794,34 @@ pub mod identity_service_server {
             tonic::Response<super::AuthenticateResponse>,
             tonic::Status,
         >;
+        /// Checks again, for sockets that live on credentials that were good: which of them are good no more.
+        async fn recheck(
+            &self,
+            request: tonic::Request<super::RecheckRequest>,
+        ) -> std::result::Result<tonic::Response<super::RecheckResponse>, tonic::Status>;
+        /// Server streaming response type for the WatchRevocations method.
+        type WatchRevocationsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::WatchRevocationsResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tells of whom credentials ended before their time, as it happens, and until the caller goes. It is told at most once
+        /// and may be missed: who watches checks everything again from time to time, and when the stream breaks.
+        async fn watch_revocations(
+            &self,
+            request: tonic::Request<super::WatchRevocationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchRevocationsStream>,
+            tonic::Status,
+        >;
+        /// Makes tokens worthless before their end. Doing it again is not an error.
+        async fn revoke(
+            &self,
+            request: tonic::Request<super::RevokeRequest>,
+        ) -> std::result::Result<tonic::Response<super::RevokeResponse>, tonic::Status>;
         /// Creates a user or replaces all of its fields.
         async fn upsert_user(
             &self,
@@ -654,7 +843,8 @@ pub mod identity_service_server {
             tonic::Response<super::BatchGetUsersResponse>,
             tonic::Status,
         >;
-        /// Removes a user with its profiles and sessions. Removing one who does not exist is not an error.
+        /// Removes a user with its profiles and sessions; the tokens that it has are worthless from then on. Removing one who
+        /// does not exist is not an error.
         async fn delete_user(
             &self,
             request: tonic::Request<super::DeleteUserRequest>,
@@ -804,6 +994,144 @@ pub mod identity_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AuthenticateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.identity.v1.IdentityService/Recheck" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecheckSvc<T: IdentityService>(pub Arc<T>);
+                    impl<
+                        T: IdentityService,
+                    > tonic::server::UnaryService<super::RecheckRequest>
+                    for RecheckSvc<T> {
+                        type Response = super::RecheckResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecheckRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IdentityService>::recheck(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecheckSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.identity.v1.IdentityService/WatchRevocations" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchRevocationsSvc<T: IdentityService>(pub Arc<T>);
+                    impl<
+                        T: IdentityService,
+                    > tonic::server::ServerStreamingService<
+                        super::WatchRevocationsRequest,
+                    > for WatchRevocationsSvc<T> {
+                        type Response = super::WatchRevocationsResponse;
+                        type ResponseStream = T::WatchRevocationsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRevocationsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IdentityService>::watch_revocations(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchRevocationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.identity.v1.IdentityService/Revoke" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeSvc<T: IdentityService>(pub Arc<T>);
+                    impl<
+                        T: IdentityService,
+                    > tonic::server::UnaryService<super::RevokeRequest>
+                    for RevokeSvc<T> {
+                        type Response = super::RevokeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IdentityService>::revoke(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

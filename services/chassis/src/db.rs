@@ -23,6 +23,10 @@ const SQLITE_READERS: u32 = 4;
 /// 16 MiB of write-ahead log before it is folded into the file.
 const WAL_PAGES: &str = "4096";
 
+/// How often it is tried to empty the write-ahead log while readers are in the way.
+const SCRUB_TRIES: u32 = 20;
+const SCRUB_AGAIN: Duration = Duration::from_millis(100);
+
 /// `[store]`: where services keep what they know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -112,6 +116,27 @@ impl Db {
         };
         on_pool!(&db.write, p => migrations.run(p).await)?;
         Ok(db)
+    }
+
+    /// To be called after something was erased, so that it leaves the files, too. SQLite overwrites what it deletes
+    /// (`secure_delete`), but copies of before are in its write-ahead log, which is emptied here; when readers are in the
+    /// way for long, a warning says so, and the next erasure or the end of the process does it. Postgres does the like by
+    /// itself: VACUUM frees the place of deleted rows, and its log goes by its own rules.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn scrub(&self) -> Result<()> {
+        let Pool::Sqlite(pool) = &self.write else { return Ok(()) };
+        for _ in 0..SCRUB_TRIES {
+            let (busy, ..): (i64, i64, i64) =
+                sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").persistent(false).fetch_one(pool).await?;
+            if busy == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(SCRUB_AGAIN).await;
+        }
+        tracing::warn!("what was erased is still in the write-ahead log, because it is being read");
+        Ok(())
     }
 
     /// The suffix with which a SELECT inside a transaction keeps other writers away from its rows; SQLite, with its one

@@ -1,27 +1,46 @@
 //! How a process offers its gRPC services, and how it reaches those of others.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
+    future::Future,
     net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_stream::Stream;
 use tonic::{
-    Status,
+    Code, Status,
     body::Body,
     server::NamedService,
-    service::{Interceptor, Routes, RoutesBuilder, interceptor::InterceptedService},
-    transport::{Endpoint, Server, server::TcpIncoming},
+    service::{Routes, RoutesBuilder},
+    transport::{
+        Endpoint, Server,
+        server::{Connected, TcpIncoming},
+    },
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+use tracing::Instrument as _;
 
-use crate::{Directory, Error, Kind, Lifecycle, Secret};
+pub use crate::callers::{Caller, Callers, Scope};
+use crate::{
+    Directory, Error, Kind, Lifecycle, Secret,
+    directory::Instance,
+    error::DOMAIN,
+    tls::{ClientTls, ServerTls, ServerTlsConfig},
+};
 
 /// A window for a whole connection: since h2 0.4.16, many small unread frames on a connection with a small window end
 /// the connection (`too_many_data_frames`; the budget is half of this).
@@ -43,13 +62,35 @@ pub struct GrpcConfig {
     /// Where all gRPC services of the process listen.
     pub listen: SocketAddr,
     /// The bearer token that callers must show, and that this process shows to others; made in the data directory
-    /// when not given.
+    /// when not given. Whoever shows it may do everything.
     pub token: Secret,
+    /// A TOML file of other callers: `[[callers]]` with `name`, `scopes` (`read`, `write`, `admin`) and one of `token`,
+    /// `token_file`, `token_sha256`. Read again when it changes.
+    pub callers_file: PathBuf,
+    /// `[grpc.tls]`
+    pub tls: ServerTlsConfig,
 }
 
 impl Default for GrpcConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 50051)), token: Secret::default() }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            token: Secret::default(),
+            callers_file: PathBuf::new(),
+            tls: ServerTlsConfig::default(),
+        }
+    }
+}
+
+impl GrpcConfig {
+    /// What is wrong with it.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes: Vec<String> = self.tls.mistakes("grpc.tls").into_iter().collect();
+        if !self.token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            mistakes.push("grpc.token: printable ASCII without blanks".to_owned());
+        }
+        mistakes
     }
 }
 
@@ -57,17 +98,16 @@ impl Default for GrpcConfig {
 pub struct Services {
     routes: RoutesBuilder,
     health: HealthReporter,
-    guard: BearerGuard,
+    guard: Guard,
 }
 
 impl Services {
-    /// Health (open to all) and reflection, v1 and v1alpha, over `descriptors` (behind the token).
+    /// Health (open to all) and reflection, v1 and v1alpha, over `descriptors` (for every caller).
     ///
     /// # Panics
     /// When a descriptor set cannot be decoded: a build's fault.
     #[must_use]
-    pub fn new(token: Secret, descriptors: &[&'static [u8]]) -> Self {
-        let guard = BearerGuard { token };
+    pub fn new(guard: Guard, descriptors: &[&'static [u8]]) -> Self {
         let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = || {
             descriptors
@@ -80,13 +120,13 @@ impl Services {
         let mut routes = RoutesBuilder::default();
         routes.add_service(health_service);
         let v1 = reflection().build_v1().expect("descriptor sets are built with this program");
-        routes.add_service(InterceptedService::new(v1, guard.clone()));
+        routes.add_service(Guarded { inner: v1, guard: guard.clone(), is_for_every_caller: true });
         let v1alpha = reflection().build_v1alpha().expect("descriptor sets are built with this program");
-        routes.add_service(InterceptedService::new(v1alpha, guard.clone()));
+        routes.add_service(Guarded { inner: v1alpha, guard: guard.clone(), is_for_every_caller: true });
         Self { routes, health, guard }
     }
 
-    /// Adds a service behind the token.
+    /// Adds a service, for callers with the scopes that its methods need.
     pub async fn add<S>(&mut self, service: S)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
@@ -97,7 +137,7 @@ impl Services {
             + 'static,
         S::Future: Send + 'static,
     {
-        self.routes.add_service(InterceptedService::new(service, self.guard.clone()));
+        self.routes.add_service(Guarded { inner: service, guard: self.guard.clone(), is_for_every_caller: false });
         self.health.set_service_status(S::NAME, ServingStatus::Serving).await;
     }
 
@@ -119,14 +159,37 @@ impl BuiltServices {
     /// Calls these services in this process: the same code, the token check included, without HTTP/2.
     #[must_use]
     pub fn peer(&self) -> Peer {
-        with_token(self.routes.clone(), &self.token)
+        let routes = self.routes.clone().map_request(|mut request: Request<Body>| {
+            request.extensions_mut().insert(Inside);
+            request
+        });
+        with_token(routes, &self.token)
     }
 
     /// Serves until the process stops. Streams end when their services end them, or at the stop.
     ///
     /// # Errors
     /// When the transport fails.
-    pub async fn serve(self, listener: TcpListener, lifecycle: Lifecycle) -> Result<(), tonic::transport::Error> {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        lifecycle: Lifecycle,
+    ) -> Result<(), tonic::transport::Error> {
+        match tls {
+            None => self.serve_all(TcpIncoming::from(listener).with_nodelay(Some(true)), lifecycle).await,
+            Some(tls) => self.serve_all(tls.incoming(listener, &lifecycle), lifecycle).await,
+        }
+    }
+
+    async fn serve_all<S>(
+        self,
+        incoming: impl Stream<Item = std::io::Result<S>>,
+        lifecycle: Lifecycle,
+    ) -> Result<(), tonic::transport::Error>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let health = self.health;
         let draining = lifecycle.clone();
         lifecycle.spawn(async move {
@@ -139,7 +202,7 @@ impl BuiltServices {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(self.routes)
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+            .serve_with_incoming_shutdown(incoming, async move {
                 lifecycle.drained().await;
             })
             .await
@@ -154,13 +217,51 @@ pub type Peer = BoxCloneSyncService<Request<Body>, Response<Body>, PeerError>;
 #[error("cannot reach the service")]
 pub struct PeerError(#[source] BoxError);
 
-/// Reaches a service at a URL such as `http://127.0.0.1:50051`. Connects at the first call, and again when the
-/// connection is lost.
+/// What is shown to other processes, and whom a call trusts.
+#[derive(Clone)]
+pub struct Access {
+    token: Secret,
+    tls: ClientTls,
+}
+
+impl Access {
+    /// Shows the token; `tls` is for `https://` URLs.
+    #[must_use]
+    pub fn new(token: Secret, tls: ClientTls) -> Self {
+        Self { token, tls }
+    }
+}
+
+impl From<&Secret> for Access {
+    /// Trusts the system's authorities.
+    fn from(token: &Secret) -> Self {
+        Self::new(token.clone(), ClientTls::default())
+    }
+}
+
+impl From<&Self> for Access {
+    fn from(access: &Self) -> Self {
+        access.clone()
+    }
+}
+
+/// Not the URL of a service.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadUrl(String);
+
+/// Reaches a service at a URL such as `http://127.0.0.1:50051`, or `https://chat.internal:50051`, whose certificate must
+/// be for the name. Connects at the first call, and again when the connection is lost.
 ///
 /// # Errors
 /// When the URL cannot be read.
-pub fn remote_peer(url: &str, token: &Secret) -> Result<Peer, tonic::transport::Error> {
-    let channel = Endpoint::from_shared(url.to_owned())?
+pub fn remote_peer(url: &str, access: impl Into<Access>) -> Result<Peer, BadUrl> {
+    let Access { token, tls } = access.into();
+    let instance = Instance::read(url).map_err(BadUrl)?;
+    let bad = |error: &dyn std::fmt::Display| BadUrl(format!("{url}: {error}"));
+    // For tonic the connection is a plain one: TLS is made by our own connector, which knows when certificates change.
+    let endpoint = Endpoint::from_shared(format!("http://{}", instance.address()))
+        .map_err(|error| bad(&error))?
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
@@ -168,16 +269,26 @@ pub fn remote_peer(url: &str, token: &Secret) -> Result<Peer, tonic::transport::
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy();
-    Ok(with_token(channel, token))
+        .keep_alive_while_idle(true);
+    let channel = if instance.is_tls() {
+        let name = ServerName::try_from(instance.name().to_owned()).map_err(|error| bad(&error))?;
+        let origin = instance.origin().parse::<Uri>().map_err(|error| bad(&error))?;
+        let connector = tower::service_fn(move |_: Uri| {
+            let (tls, host, port, name) = (tls.clone(), instance.host().to_owned(), instance.port(), name.clone());
+            async move { tls.connect(&host, port, name).await.map(TokioIo::new) }
+        });
+        endpoint.origin(origin).connect_with_connector_lazy(connector)
+    } else {
+        endpoint.connect_lazy()
+    };
+    Ok(with_token(channel, &token))
 }
 
 /// Reaches any instance of a service, one after the other. A call whose connection could not be made goes to the next
 /// one; a call that was under way when its connection broke does not, because it may have been done.
 #[must_use]
-pub fn any_peer(directory: Directory, token: &Secret) -> Peer {
-    let instances = Arc::new(Instances { directory, token: token.clone(), known: Mutex::default() });
+pub fn any_peer(directory: Directory, access: impl Into<Access>) -> Peer {
+    let instances = Arc::new(Instances { directory, access: access.into(), known: Mutex::default() });
     BoxCloneSyncService::new(tower::service_fn(move |request: Request<Body>| {
         let instances = instances.clone();
         async move { instances.call(request).await }
@@ -186,7 +297,7 @@ pub fn any_peer(directory: Directory, token: &Secret) -> Peer {
 
 struct Instances {
     directory: Directory,
-    token: Secret,
+    access: Access,
     known: Mutex<Known>,
 }
 
@@ -225,7 +336,7 @@ impl Instances {
         known.peers.retain(|(url, _)| urls.contains(url));
         for url in urls {
             if !known.peers.iter().any(|(theirs, _)| *theirs == url) {
-                match remote_peer(&url, &self.token) {
+                match remote_peer(&url, &self.access) {
                     Ok(peer) => known.peers.push((url, peer)),
                     Err(error) => tracing::error!(url, %error, "not the URL of a service"),
                 }
@@ -274,27 +385,168 @@ where
     BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(service, |error: S::Error| PeerError(error.into())))
 }
 
-/// Lets a call pass that shows the token.
+/// What the methods of all services need, by `<service>/<method>`. What is not here needs [`Scope::Admin`].
+pub type Scopes = &'static [(&'static str, Scope)];
+
+/// Decides who may call what.
 #[derive(Clone)]
-struct BearerGuard {
+pub struct Guard {
     token: Secret,
+    callers: Callers,
+    scopes: Arc<HashMap<&'static str, Scope>>,
 }
 
-impl Interceptor for BearerGuard {
-    fn call(&mut self, request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
-        let shown = request
-            .metadata()
-            .get(AUTHORIZATION.as_str())
+/// A request that never left the process. Extensions do not travel, so nobody else can say so.
+#[derive(Clone, Copy)]
+struct Inside;
+
+impl Guard {
+    /// Lets those pass who show `token`, and the `callers` whose scopes suffice for `scopes`.
+    #[must_use]
+    pub fn new(token: Secret, callers: Callers, scopes: Scopes) -> Self {
+        Self { token, callers, scopes: Arc::new(scopes.iter().copied().collect()) }
+    }
+
+    /// Who shows these credentials, and the highest scope of theirs.
+    fn caller(&self, headers: &HeaderMap, is_inside: bool) -> Result<(Caller, Scope), Status> {
+        let shown = headers
+            .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
-        match shown {
-            Some(shown) if self.token.matches(shown) => Ok(request),
-            Some(_) => Err(unauthenticated("the bearer token is not the one of this deployment")),
-            None => Err(unauthenticated("send the metadata `authorization: Bearer <token>`")),
+            .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")))
+            .ok_or_else(|| unauthenticated("send the metadata `authorization: Bearer <token>`"))?;
+        if self.token.matches(shown) {
+            let caller = if is_inside { Caller::itself() } else { Caller::deployment() };
+            return Ok((caller, Scope::Admin));
         }
+        self.callers.find(shown).ok_or_else(|| {
+            unauthenticated("the bearer token is not the one of this deployment, nor of a caller in grpc.callers_file")
+        })
+    }
+
+    /// Whether a caller may call a method.
+    fn check(&self, caller: &Caller, has: Scope, method: &str) -> Result<(), Status> {
+        let needed = self.scopes.get(method).copied().unwrap_or(Scope::Admin);
+        if has >= needed {
+            return Ok(());
+        }
+        let name = caller.name();
+        tracing::warn!(caller = name, method, %needed, "a caller's scopes do not suffice");
+        let mut details = ErrorDetails::new();
+        let metadata = [("scope", needed.name()), ("caller", name), ("method", method)];
+        details.set_error_info(
+            "SCOPE_REQUIRED",
+            DOMAIN,
+            metadata.map(|(key, value)| (key.to_owned(), value.to_owned())),
+        );
+        let message = format!("{method} needs the scope `{needed}`, and the caller `{name}` has not got it");
+        Err(Status::with_error_details(Code::PermissionDenied, message, details))
     }
 }
 
 fn unauthenticated(message: &str) -> Status {
     Error::new(Kind::Unauthenticated, "SERVICE_TOKEN_REQUIRED", message).into()
+}
+
+/// A service behind the guard.
+#[derive(Clone)]
+struct Guarded<S> {
+    inner: S,
+    guard: Guard,
+    /// Whatever the scopes of its methods.
+    is_for_every_caller: bool,
+}
+
+impl<S: NamedService> NamedService for Guarded<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let method = request.uri().path().trim_start_matches('/');
+        let is_inside = request.extensions().get::<Inside>().is_some();
+        let admitted = self.guard.caller(request.headers(), is_inside).and_then(|(caller, has)| {
+            if !self.is_for_every_caller {
+                self.guard.check(&caller, has, method)?;
+            }
+            Ok(caller)
+        });
+        match admitted {
+            Ok(caller) => {
+                let span = tracing::info_span!("rpc", method, caller = caller.name());
+                request.extensions_mut().insert(caller);
+                Box::pin(self.inner.call(request).instrument(span))
+            }
+            Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::error::reason;
+
+    const SCOPES: Scopes =
+        &[("a.v1.S/Look", Scope::Read), ("a.v1.S/Send", Scope::Write), ("a.v1.S/Erase", Scope::Admin)];
+
+    #[tokio::test]
+    async fn who_may_call_what() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("callers.toml");
+        let callers = ["read", "write", "admin"].map(|scope| {
+            format!("[[callers]]\nname = '{scope}r'\nscopes = ['{scope}']\ntoken = 'the-token-of-{scope}r'\n")
+        });
+        fs::write(&file, callers.concat()).expect("written");
+        let callers = Callers::new(&file, &Lifecycle::new()).expect("callers");
+        let guard = Guard::new(Secret::new("deployment-token"), callers, SCOPES);
+        let may = |token: &str, method: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
+            let (caller, has) = guard.caller(&headers, false)?;
+            guard.check(&caller, has, method).map(|()| caller.name().to_owned())
+        };
+        for (token, name, expected) in [
+            ("the-token-of-readr", "readr", [true, false, false, false]),
+            ("the-token-of-writer", "writer", [true, true, false, false]),
+            ("the-token-of-adminr", "adminr", [true, true, true, true]),
+            ("deployment-token", "deployment", [true, true, true, true]),
+        ] {
+            let methods = ["a.v1.S/Look", "a.v1.S/Send", "a.v1.S/Erase", "a.v1.S/Unknown"];
+            for (method, expected) in methods.into_iter().zip(expected) {
+                match may(token, method) {
+                    Ok(caller) => assert!(expected && caller == name, "{token} {method}"),
+                    Err(status) => {
+                        assert!(!expected, "{token} {method}");
+                        assert_eq!(
+                            (status.code(), reason(&status).as_str()),
+                            (Code::PermissionDenied, "SCOPE_REQUIRED")
+                        );
+                        assert!(status.message().contains(name), "{status}");
+                    }
+                }
+            }
+        }
+        for token in ["", "the-token-of-nobody", "deployment-toke"] {
+            assert_eq!(may(token, "a.v1.S/Look").expect_err("unknown").code(), Code::Unauthenticated, "{token}");
+        }
+        assert_eq!(
+            guard.caller(&HeaderMap::new(), true).expect_err("no token").code(),
+            Code::Unauthenticated,
+            "the own process shows its token, too"
+        );
+    }
 }

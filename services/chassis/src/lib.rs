@@ -3,6 +3,8 @@
 //!
 //! This is the only crate that reads the environment, the clock and signals. It knows no service and no protocol.
 
+pub mod audit;
+mod callers;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -11,10 +13,12 @@ pub mod error;
 pub mod grpc;
 pub mod lifecycle;
 pub mod net;
+pub mod reload;
 pub mod secret;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tls;
 
 pub use clock::{Clock, Micros};
 pub use directory::Directory;

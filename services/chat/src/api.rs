@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchboard_chassis::Error;
+use switchboard_chassis::{Error, audit::Asked};
 use switchboard_proto::{
     chat::v1::{
         CloseConversationRequest, CloseConversationResponse, ConversationSummary, ConverseRequest, EraseUserRequest,
@@ -224,14 +224,14 @@ impl ChatService for Chat {
     }
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
-        let user_id = request.into_inner().user_id;
+        let user_id = request.get_ref().user_id.clone();
         if user_id.is_empty() {
             return Err(Error::invalid("user_id", "is required").into());
         }
-        let (messages, seats) = self.rooms.store.erase(&user_id).await?;
+        let asked = Asked::of(&request, &user_id, self.rooms.clock.now());
+        let (messages, seats) = self.rooms.store.erase(&user_id, &asked).await?;
         self.rooms.hub.unseat(&user_id);
-        // Not who: a device is a user here, and its id is a credential.
-        tracing::info!(messages, seats, "a user was erased");
+        asked.done("chat.EraseUser", messages);
         Ok(Response::new(EraseUserResponse {
             messages_erased: i64::try_from(messages).unwrap_or(i64::MAX),
             seats_erased: i64::try_from(seats).unwrap_or(i64::MAX),

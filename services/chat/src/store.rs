@@ -8,6 +8,7 @@ mod rows;
 use sqlx::QueryBuilder;
 use switchboard_chassis::{
     Micros,
+    audit::Asked,
     db::{Db, Result},
     on_pool,
 };
@@ -330,8 +331,8 @@ impl Store {
     }
 
     /// Removes what a user wrote and where the user sat; says how many messages and seats.
-    pub(crate) async fn erase(&self, user_id: &str) -> Result<(u64, u64)> {
-        Ok(on_pool!(&self.db.write, pool => {
+    pub(crate) async fn erase(&self, user_id: &str, asked: &Asked) -> Result<(u64, u64)> {
+        let erased = on_pool!(&self.db.write, pool => {
             let mut tx = pool.begin().await?;
             sqlx::query(
                 "UPDATE conversations SET erased = erased +
@@ -355,8 +356,19 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
             let seats = sqlx::query("DELETE FROM seats WHERE user_id = $1").bind(user_id).execute(&mut *tx).await?;
+            let erased = (messages.rows_affected(), seats.rows_affected());
+            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
+                .bind(asked.at)
+                .bind(&asked.caller)
+                .bind("EraseUser")
+                .bind(&asked.subject_sha256)
+                .bind(i64::try_from(erased.0).unwrap_or(i64::MAX))
+                .execute(&mut *tx)
+                .await?;
             tx.commit().await?;
-            (messages.rows_affected(), seats.rows_affected())
-        }))
+            erased
+        });
+        self.db.scrub().await?;
+        Ok(erased)
     }
 }

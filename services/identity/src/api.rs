@@ -1,27 +1,41 @@
 //! The RPCs of identity.
 
+use std::{collections::HashSet, pin::Pin};
+
+use futures_util::{Stream, StreamExt as _};
+use prost::Message as _;
 use prost_types::Timestamp;
 use sha2::{Digest as _, Sha256};
-use switchboard_chassis::{Clock, Error, Kind, Micros, clock, secret};
+use switchboard_chassis::{Clock, Error, Kind, Lifecycle, Micros, audit::Asked, clock, secret};
 use switchboard_proto::identity::v1::{
     AuthenticateRequest, AuthenticateResponse, BatchGetUsersRequest, BatchGetUsersResponse, CreateSessionRequest,
     CreateSessionResponse, DeactivateDeviceRequest, DeactivateDeviceResponse, DeleteSessionRequest,
     DeleteSessionResponse, DeleteUserRequest, DeleteUserResponse, Device, GetUserRequest, GetUserResponse, Principal,
-    RegisterDeviceRequest, RegisterDeviceResponse, UpsertUserRequest, UpsertUserResponse,
+    RecheckRequest, RecheckResponse, RegisterDeviceRequest, RegisterDeviceResponse, RevokeRequest, RevokeResponse,
+    UpsertUserRequest, UpsertUserResponse, User, WatchRevocationsRequest, WatchRevocationsResponse,
     authenticate_request::Credential, get_user_request::Key, identity_service_server::IdentityService,
-    principal::Subject,
+    principal::Subject, revoke_request, watch_revocations_response as watch,
 };
+use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
 use crate::{
     AuthConfig,
+    django::Django,
     jwt::{Claims, Verifier},
+    news::{self, News},
     person,
-    store::{DeviceRow, SessionRow, Store},
+    standing::Standing,
+    store::{DeviceRow, Revocation, SessionRow, Store},
+    ticket::{Of, Ticket, Token},
 };
 
 /// The most users that one call fetches.
 const USERS_MAX: usize = 500;
+/// The most tickets that one call checks.
+const TICKETS_MAX: usize = 1_000;
+/// No token lives longer.
+const REVOKED_FOR_S: i64 = 10 * 365 * 24 * 3600;
 const SESSION_TTL_S: i64 = 14 * 24 * 3600;
 const SESSION_TTL_MAX_S: i64 = 365 * 24 * 3600;
 const MICROS: i64 = 1_000_000;
@@ -31,21 +45,47 @@ pub struct Identity {
     store: Store,
     verifier: Verifier,
     create_users: bool,
+    django: Option<Django>,
+    news: News,
     clock: Clock,
+    lifecycle: Lifecycle,
 }
 
 impl Identity {
-    pub(crate) fn new(store: Store, config: &AuthConfig, clock: Clock) -> Self {
-        Self {
+    pub(crate) fn new(
+        store: Store,
+        news: News,
+        django: Option<Django>,
+        config: &AuthConfig,
+        clock: Clock,
+        lifecycle: Lifecycle,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
             store,
-            verifier: Verifier::hs256(&config.jwt.secret, config.jwt.leeway_s),
+            verifier: Verifier::start(&config.jwt, &lifecycle)?,
             create_users: config.jwt.create_users,
+            django,
+            news,
             clock,
-        }
+            lifecycle,
+        })
+    }
+
+    /// Of what was issued up to now.
+    fn revocation(&self) -> Revocation {
+        let now = self.clock.now();
+        Revocation { issued_until: now, expires_at: now.saturating_add(REVOKED_FOR_S * MICROS) }
     }
 
     async fn by_token(&self, token: &str) -> Result<Principal, Error> {
-        let Claims { user: claimed, expires_at } = self.verifier.verify(token, self.clock.now())?;
+        let claims = self.verifier.verify(token, self.clock.now()).await?;
+        let Claims { user: claimed, expires_at, token_id, issued_at } = claims;
+        let token = Token { id: token_id.unwrap_or_default(), issued_at: issued_at.unwrap_or(0) };
+        let ticket = Ticket::of(&claimed.id, Of::Token(token));
+        // First: whom a revoked token names is not made.
+        if Standing::read(&self.store, std::slice::from_ref(&ticket), self.clock.now()).await?.is_revoked(&ticket) {
+            return Err(refused("TOKEN_REVOKED", "the token was revoked"));
+        }
         let user = match self.store.user(&claimed.id).await? {
             // What the issuer signed fills in what nobody has told us yet, and changes nothing that we were told.
             Some(mut known) if known.roles.is_empty() && !claimed.roles.is_empty() && self.create_users => {
@@ -61,17 +101,76 @@ impl Identity {
             }
             None => return Err(refused("USER_UNKNOWN", "the token's user is not known here")),
         };
-        Ok(Principal { subject: Some(Subject::User(user)), expires_at: Some(timestamp(expires_at)) })
+        if user.inactive {
+            return Err(inactive());
+        }
+        Ok(principal(user, expires_at, &ticket))
     }
 
     async fn by_session(&self, key: &str) -> Result<Principal, Error> {
         let bad = || refused("SESSION_INVALID", "the session does not exist or has ended");
-        let session = self.store.session(&sha256(key)).await?.ok_or_else(bad)?;
+        let Some(session) = self.store.session(&sha256(key)).await? else {
+            return self.by_django(key).await?.ok_or_else(bad);
+        };
         if session.expires_at <= self.clock.now() {
             return Err(bad());
         }
         let user = self.store.user(&session.user_id).await?.ok_or_else(bad)?;
-        Ok(Principal { subject: Some(Subject::User(user)), expires_at: Some(timestamp(session.expires_at)) })
+        if user.inactive {
+            return Err(inactive());
+        }
+        let ticket = Ticket::of(&user.id, Of::Session(sha256(key)));
+        Ok(principal(user, session.expires_at, &ticket))
+    }
+
+    /// A session of Django's; `None` when it is not good, or there is no Django.
+    async fn by_django(&self, key: &str) -> Result<Option<Principal>, Error> {
+        let Some(django) = &self.django else { return Ok(None) };
+        let Some(session) = django.session(key, self.clock.now()).await? else { return Ok(None) };
+        let theirs = User {
+            id: session.user_id,
+            username: session.username,
+            full_name: session.full_name,
+            email: session.email,
+            roles: if session.is_staff { vec!["staff".to_owned()] } else { Vec::new() },
+            ..User::default()
+        };
+        let theirs = person::checked(theirs).map_err(|_| refused("SESSION_INVALID", "its user cannot be one here"))?;
+        // As with tokens: what Django says fills in what nobody has told us yet, and changes nothing that we were told.
+        let user = match self.store.user(&theirs.id).await? {
+            Some(mut known) if known.roles.is_empty() && !theirs.roles.is_empty() => {
+                known.roles = theirs.roles;
+                self.store.upsert_user(&known, self.clock.now()).await?;
+                known
+            }
+            Some(known) => known,
+            None => self.store.create_user(theirs, self.clock.now()).await?,
+        };
+        if user.inactive {
+            return Err(inactive());
+        }
+        let ticket = Ticket::of(&user.id, Of::Django(key.to_owned()));
+        Ok(Some(principal(user, session.expires_at, &ticket)))
+    }
+
+    /// Those of these sessions of Django's that are good no more. While it cannot be asked, all are.
+    async fn ended_in_django(&self, tickets: &[Ticket]) -> HashSet<String> {
+        let Some(django) = &self.django else { return HashSet::new() };
+        let theirs = tickets.iter().filter_map(|ticket| match &ticket.of {
+            Some(Of::Django(key)) => Some((key.clone(), ticket.user_id.clone())),
+            _ => None,
+        });
+        let theirs: Vec<(String, String)> = theirs.collect();
+        if theirs.is_empty() {
+            return HashSet::new();
+        }
+        match django.ended(&theirs, self.clock.now()).await {
+            Ok(ended) => ended.into_iter().collect(),
+            Err(error) => {
+                tracing::warn!(%error, "Django's sessions cannot be checked");
+                HashSet::new()
+            }
+        }
     }
 
     async fn by_device(&self, device_id: &str) -> Result<Principal, Error> {
@@ -80,14 +179,23 @@ impl Identity {
             Err(_) => None,
         };
         match known {
-            Some(row) if row.active => Ok(Principal { subject: Some(Subject::Device(device(row))), expires_at: None }),
+            Some(row) if row.active => {
+                let ticket = Ticket::of("", Of::Device(row.device_id.clone())).encode_to_vec();
+                let subject = Some(Subject::Device(device(row)));
+                Ok(Principal { subject, ticket, ..Principal::default() })
+            }
             _ => Err(refused("DEVICE_INVALID", "the device is not registered or not active")),
         }
     }
 }
 
+/// News of credentials, for one watcher.
+type NewsStream = Pin<Box<dyn Stream<Item = Result<WatchRevocationsResponse, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl IdentityService for Identity {
+    type WatchRevocationsStream = NewsStream;
+
     async fn authenticate(
         &self,
         request: Request<AuthenticateRequest>,
@@ -101,10 +209,67 @@ impl IdentityService for Identity {
         Ok(Response::new(AuthenticateResponse { principal: Some(principal) }))
     }
 
+    async fn recheck(&self, request: Request<RecheckRequest>) -> Result<Response<RecheckResponse>, Status> {
+        let tickets = request.into_inner().tickets;
+        if tickets.len() > TICKETS_MAX {
+            return Err(Error::invalid("tickets", format!("at most {TICKETS_MAX}")).into());
+        }
+        let tickets = tickets.iter().map(|ticket| Ticket::read(ticket)).collect::<Result<Vec<_>, _>>()?;
+        let standing = Standing::read(&self.store, &tickets, self.clock.now()).await?;
+        let elsewhere = self.ended_in_django(&tickets).await;
+        let is_good = |ticket: &Ticket| {
+            standing.is_good(ticket) && !matches!(&ticket.of, Some(Of::Django(key)) if elsewhere.contains(key))
+        };
+        let ended = (0..).zip(&tickets).filter(|(_, ticket)| !is_good(ticket)).map(|(place, _)| place);
+        Ok(Response::new(RecheckResponse { ended: ended.collect() }))
+    }
+
+    async fn watch_revocations(
+        &self,
+        _: Request<WatchRevocationsRequest>,
+    ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+        let drained = self.lifecycle.clone();
+        let news = BroadcastStream::new(self.news.watch())
+            // Who is too slow checks everybody.
+            .map(|news| Ok(WatchRevocationsResponse { subject: Some(news.unwrap_or_else(|_| news::everybody())) }))
+            .take_until(async move { drained.drained().await });
+        Ok(Response::new(Box::pin(news)))
+    }
+
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
+        let revocation = self.revocation();
+        match request.into_inner().credential {
+            Some(revoke_request::Credential::UserId(id)) => {
+                person::check_id("user_id", &id)?;
+                self.store.revoke_user(&id, revocation).await?;
+                self.news.tell(watch::Subject::UserId(id));
+            }
+            Some(revoke_request::Credential::TokenId(id)) => {
+                person::check_id("token_id", &id)?;
+                self.store.revoke_token(&id, revocation).await?;
+                self.news.tell(news::everybody());
+            }
+            Some(revoke_request::Credential::Token(token)) => {
+                let claims = self.verifier.verify(&token, self.clock.now()).await?;
+                let id = claims.token_id.ok_or_else(|| {
+                    Error::invalid("token", "has no jti: revoke the user's tokens, or wait until it has ended")
+                })?;
+                let revocation = Revocation { expires_at: claims.expires_at, ..revocation };
+                self.store.revoke_token(&id, revocation).await?;
+                self.news.tell(watch::Subject::UserId(claims.user.id));
+            }
+            None => return Err(Error::invalid("credential", "give a user_id, a token_id or a token").into()),
+        }
+        Ok(Response::new(RevokeResponse {}))
+    }
+
     async fn upsert_user(&self, request: Request<UpsertUserRequest>) -> Result<Response<UpsertUserResponse>, Status> {
         let user = request.into_inner().user.ok_or_else(|| Error::invalid("user", "is required"))?;
         let user = person::checked(user)?;
         let created = self.store.upsert_user(&user, self.clock.now()).await?;
+        if user.inactive {
+            self.news.tell(watch::Subject::UserId(user.id.clone()));
+        }
         Ok(Response::new(UpsertUserResponse { user: Some(user), created }))
     }
 
@@ -134,7 +299,12 @@ impl IdentityService for Identity {
     }
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
-        let deleted = self.store.delete_user(&request.into_inner().user_id).await?;
+        let user_id = request.get_ref().user_id.clone();
+        person::check_id("user_id", &user_id)?;
+        let asked = Asked::of(&request, &user_id, self.clock.now());
+        let deleted = self.store.delete_user(&user_id, self.revocation(), &asked).await?;
+        asked.done("identity.DeleteUser", deleted.into());
+        self.news.tell(watch::Subject::UserId(user_id));
         Ok(Response::new(DeleteUserResponse { deleted }))
     }
 
@@ -153,7 +323,10 @@ impl IdentityService for Identity {
         request: Request<DeactivateDeviceRequest>,
     ) -> Result<Response<DeactivateDeviceResponse>, Status> {
         match self.store.deactivate_device(&request.into_inner().device_id).await? {
-            Some(row) => Ok(Response::new(DeactivateDeviceResponse { device: Some(device(row)) })),
+            Some(row) => {
+                self.news.tell(watch::Subject::DeviceId(row.device_id.clone()));
+                Ok(Response::new(DeactivateDeviceResponse { device: Some(device(row)) }))
+            }
             None => Err(Error::new(Kind::NotFound, "DEVICE_NOT_FOUND", "the device was never registered").into()),
         }
     }
@@ -184,9 +357,25 @@ impl IdentityService for Identity {
         &self,
         request: Request<DeleteSessionRequest>,
     ) -> Result<Response<DeleteSessionResponse>, Status> {
-        let deleted = self.store.delete_session(&sha256(&request.into_inner().session_key)).await?;
+        let user_id = self.store.delete_session(&sha256(&request.into_inner().session_key)).await?;
+        let deleted = user_id.is_some();
+        user_id.into_iter().for_each(|user_id| self.news.tell(watch::Subject::UserId(user_id)));
         Ok(Response::new(DeleteSessionResponse { deleted }))
     }
+}
+
+/// Somebody whose credential is good.
+fn principal(user: User, expires_at: Micros, ticket: &Ticket) -> Principal {
+    Principal {
+        subject: Some(Subject::User(user)),
+        expires_at: Some(timestamp(expires_at)),
+        ticket: ticket.encode_to_vec(),
+        ends_elsewhere: matches!(ticket.of, Some(Of::Django(_))),
+    }
+}
+
+fn inactive() -> Error {
+    refused("USER_INACTIVE", "the user is not active")
 }
 
 fn refused(reason: &'static str, message: &str) -> Error {

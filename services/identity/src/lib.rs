@@ -1,19 +1,26 @@
 //! Who people and devices are, and the only place that checks a credential.
 //!
-//! `api` answers the RPCs, `jwt` checks and makes tokens (pure), `person` says what a user may look like (pure), and
-//! `store` holds the SQL.
+//! `api` answers the RPCs, `django` checks the session cookies of a Django, `jwt` checks and makes tokens,
+//! `person` says what a user may look like (pure), and `store` holds the SQL.
 
 mod api;
+mod django;
 pub mod jwt;
+mod news;
 mod person;
+mod standing;
 mod store;
+mod ticket;
 
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::Migrator;
-use switchboard_chassis::{Clock, Secret, db::Db};
+use switchboard_bus::Bus;
+use switchboard_chassis::{Clock, Lifecycle, db::Db};
 use switchboard_proto::identity::v1::identity_service_server::IdentityServiceServer;
 
 pub use api::Identity;
+pub use django::DjangoConfig;
+pub use jwt::JwtConfig;
 
 /// The tables of this service.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -24,28 +31,27 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 pub struct AuthConfig {
     /// Tokens.
     pub jwt: JwtConfig,
+    /// Session cookies of a Django.
+    pub django: DjangoConfig,
 }
 
-/// `[auth.jwt]`: which tokens are good.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JwtConfig {
-    /// The key of HS256; made in the data directory when not given.
-    pub secret: Secret,
-    /// How long after its end a token is still good, in seconds.
-    pub leeway_s: u32,
-    /// Whether a good token of an unknown user creates the user from its claims.
-    pub create_users: bool,
-}
-
-impl Default for JwtConfig {
-    fn default() -> Self {
-        Self { secret: Secret::default(), leeway_s: 0, create_users: true }
-    }
-}
-
-/// The service over its database, ready to be offered by gRPC.
-#[must_use]
-pub fn service(db: Db, config: &AuthConfig, clock: Clock) -> IdentityServiceServer<Identity> {
-    IdentityServiceServer::new(Identity::new(store::Store::new(db), config, clock))
+/// Starts one instance over its database and its place on the bus.
+///
+/// # Errors
+/// When the bus or the Django database cannot be reached, or the keys of tokens not be read.
+pub async fn service(
+    db: Db,
+    bus: Bus,
+    config: &AuthConfig,
+    clock: Clock,
+    lifecycle: &Lifecycle,
+) -> std::io::Result<IdentityServiceServer<Identity>> {
+    let news = news::News::start(bus, lifecycle).await?;
+    let django = if config.django.is_configured() {
+        Some(django::Django::open(&config.django).await.map_err(std::io::Error::other)?)
+    } else {
+        None
+    };
+    let identity = Identity::new(store::Store::new(db), news, django, config, clock, lifecycle.clone())?;
+    Ok(IdentityServiceServer::new(identity))
 }

@@ -67,6 +67,18 @@ pub(crate) fn canonical_role(role: &str) -> String {
     }
 }
 
+/// Whether an id can be a user's or a token's.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for the field.
+pub(crate) fn check_id(field: &str, id: &str) -> Result<(), Error> {
+    if id.is_empty() || id.chars().count() > ID_CHARS_MAX || id.chars().any(char::is_control) {
+        let message = format!("1 to {ID_CHARS_MAX} characters, none of them control characters");
+        return Err(Error::invalid(field, message));
+    }
+    Ok(())
+}
+
 /// Whether a device's id can be one.
 ///
 /// # Errors

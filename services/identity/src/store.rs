@@ -1,10 +1,11 @@
 //! The tables of identity. All SQL of the service is here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{FromRow, QueryBuilder};
 use switchboard_chassis::{
     Micros,
+    audit::Asked,
     db::{Db, Result},
     on_pool,
 };
@@ -30,7 +31,7 @@ pub(crate) struct Store {
 }
 
 const USER_COLUMNS: &str =
-    "users.id, username, full_name, email, users.profile_id, profiles, roles, assigned_mentor_id";
+    "users.id, username, full_name, email, users.profile_id, profiles, roles, assigned_mentor_id, inactive";
 
 impl Store {
     pub(crate) fn new(db: Db) -> Self {
@@ -56,10 +57,10 @@ impl Store {
             let mut created = true;
             for statement in [
                 "INSERT INTO users (id, username, full_name, email, profile_id, profiles, roles, assigned_mentor_id,
-                     created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT (id) DO NOTHING",
+                     created_at, updated_at, inactive)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10) ON CONFLICT (id) DO NOTHING",
                 "UPDATE users SET username = $2, full_name = $3, email = $4, profile_id = $5, profiles = $6,
-                     roles = $7, assigned_mentor_id = $8, updated_at = $9 WHERE id = $1",
+                     roles = $7, assigned_mentor_id = $8, updated_at = $9, inactive = $10 WHERE id = $1",
             ] {
                 let done = sqlx::query(statement)
                     .bind(&user.id)
@@ -71,6 +72,7 @@ impl Store {
                     .bind(json(&user.roles))
                     .bind(&user.assigned_mentor_id)
                     .bind(now)
+                    .bind(user.inactive)
                     .execute(&mut *tx)
                     .await?;
                 if done.rows_affected() > 0 {
@@ -134,15 +136,32 @@ impl Store {
         Ok(rows.into_iter().map(User::from).collect())
     }
 
-    pub(crate) async fn delete_user(&self, id: &str) -> Result<bool> {
+    /// Deletes a user with everything that is known of it; its tokens are revoked.
+    pub(crate) async fn delete_user(&self, id: &str, revocation: Revocation, asked: &Asked) -> Result<bool> {
         let deleted = on_pool!(&self.db.write, pool => {
             let mut tx = pool.begin().await?;
+            sqlx::query(REVOKE)
+                .bind(USER)
+                .bind(id)
+                .bind(revocation.issued_until)
+                .bind(revocation.expires_at)
+                .execute(&mut *tx)
+                .await?;
             sqlx::query("DELETE FROM sessions WHERE user_id = $1").bind(id).execute(&mut *tx).await?;
             sqlx::query("DELETE FROM profiles WHERE user_id = $1").bind(id).execute(&mut *tx).await?;
-            let done = sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(&mut *tx).await?;
+            let done = sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(&mut *tx).await?.rows_affected();
+            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
+                .bind(asked.at)
+                .bind(&asked.caller)
+                .bind("DeleteUser")
+                .bind(&asked.subject_sha256)
+                .bind(i64::try_from(done).unwrap_or(i64::MAX))
+                .execute(&mut *tx)
+                .await?;
             tx.commit().await?;
-            done.rows_affected()
+            done
         });
+        self.db.scrub().await?;
         Ok(deleted > 0)
     }
 
@@ -217,13 +236,120 @@ impl Store {
         }))
     }
 
-    pub(crate) async fn delete_session(&self, key_sha256: &str) -> Result<bool> {
-        let done = on_pool!(&self.db.write, pool => {
-            sqlx::query("DELETE FROM sessions WHERE key_sha256 = $1").bind(key_sha256).execute(pool).await?.rows_affected()
+    /// Ends a session; gives the user whose it was.
+    pub(crate) async fn delete_session(&self, key_sha256: &str) -> Result<Option<String>> {
+        Ok(on_pool!(&self.db.write, pool => {
+            sqlx::query_scalar("DELETE FROM sessions WHERE key_sha256 = $1 RETURNING user_id")
+                .bind(key_sha256)
+                .fetch_optional(pool)
+                .await?
+        }))
+    }
+
+    /// Revokes a user's tokens and ends its sessions.
+    pub(crate) async fn revoke_user(&self, user_id: &str, revocation: Revocation) -> Result<()> {
+        on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
+            sqlx::query("DELETE FROM sessions WHERE user_id = $1").bind(user_id).execute(&mut *tx).await?;
+            sqlx::query(REVOKE)
+                .bind(USER)
+                .bind(user_id)
+                .bind(revocation.issued_until)
+                .bind(revocation.expires_at)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
         });
-        Ok(done > 0)
+        self.forget_revocations(revocation.issued_until).await
+    }
+
+    /// Revokes one token.
+    pub(crate) async fn revoke_token(&self, token_id: &str, revocation: Revocation) -> Result<()> {
+        on_pool!(&self.db.write, pool => {
+            sqlx::query(REVOKE)
+                .bind(TOKEN)
+                .bind(token_id)
+                .bind(revocation.issued_until)
+                .bind(revocation.expires_at)
+                .execute(pool)
+                .await?;
+        });
+        self.forget_revocations(revocation.issued_until).await
+    }
+
+    /// Forgets those of which every token has ended by itself.
+    async fn forget_revocations(&self, now: Micros) -> Result<()> {
+        on_pool!(&self.db.write, pool => {
+            sqlx::query("DELETE FROM revocations WHERE expires_at < $1").bind(now).execute(pool).await?;
+        });
+        Ok(())
+    }
+
+    /// Those of these users who exist and are active.
+    pub(crate) async fn active_users(&self, ids: &[&str]) -> Result<HashSet<String>> {
+        self.of_these("SELECT id, created_at FROM users WHERE NOT inactive AND id IN (", ids).await
+    }
+
+    /// Those of these devices that are registered and active.
+    pub(crate) async fn active_devices(&self, ids: &[&str]) -> Result<HashSet<String>> {
+        self.of_these("SELECT device_id, created_at FROM devices WHERE active AND device_id IN (", ids).await
+    }
+
+    /// Those of these sessions that have not ended by a time.
+    pub(crate) async fn sessions_that_last(&self, hashes: &[&str], now: Micros) -> Result<HashSet<String>> {
+        let found: Vec<(String, Micros)> =
+            self.among("SELECT key_sha256, expires_at FROM sessions WHERE key_sha256 IN (", hashes).await?;
+        Ok(found.into_iter().filter(|(_, expires_at)| *expires_at > now).map(|(hash, _)| hash).collect())
+    }
+
+    /// Those of these tokens that were revoked one by one.
+    pub(crate) async fn revoked_tokens(&self, ids: &[&str]) -> Result<HashSet<String>> {
+        self.of_these("SELECT key, issued_until FROM revocations WHERE kind = 'token' AND key IN (", ids).await
+    }
+
+    /// Up to when tokens of these users are revoked.
+    pub(crate) async fn revoked_users(&self, ids: &[&str]) -> Result<HashMap<String, Micros>> {
+        let found = self.among("SELECT key, issued_until FROM revocations WHERE kind = 'user' AND key IN (", ids);
+        Ok(found.await?.into_iter().collect())
+    }
+
+    async fn of_these(&self, select: &'static str, keys: &[&str]) -> Result<HashSet<String>> {
+        Ok(self.among(select, keys).await?.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Rows of a key and a time.
+    async fn among(&self, select: &'static str, keys: &[&str]) -> Result<Vec<(String, Micros)>> {
+        // Nobody has such a key, and Postgres cannot even ask for it.
+        let keys: HashSet<&str> = keys.iter().copied().filter(|key| !key.contains('\0')).collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new(select);
+            let mut list = query.separated(", ");
+            for key in &keys {
+                list.push_bind(*key);
+            }
+            query.push(")");
+            query.build_query_as().persistent(false).fetch_all(pool).await?
+        }))
     }
 }
+
+/// Tokens that are worthless before their end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Revocation {
+    /// Of a user: those that were issued up to now.
+    pub(crate) issued_until: Micros,
+    /// When all of them have ended by themselves.
+    pub(crate) expires_at: Micros,
+}
+
+const USER: &str = "user";
+const TOKEN: &str = "token";
+const REVOKE: &str = "INSERT INTO revocations (kind, key, issued_until, expires_at) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (kind, key) DO UPDATE SET issued_until = excluded.issued_until, expires_at = excluded.expires_at
+     WHERE excluded.issued_until > revocations.issued_until";
 
 #[derive(FromRow)]
 struct UserRow {
@@ -235,6 +361,7 @@ struct UserRow {
     profiles: String,
     roles: String,
     assigned_mentor_id: String,
+    inactive: bool,
 }
 
 impl From<UserRow> for User {
@@ -248,6 +375,7 @@ impl From<UserRow> for User {
             profiles: serde_json::from_str::<HashMap<_, _>>(&row.profiles).unwrap_or_default(),
             roles: serde_json::from_str(&row.roles).unwrap_or_default(),
             assigned_mentor_id: row.assigned_mentor_id,
+            inactive: row.inactive,
         }
     }
 }

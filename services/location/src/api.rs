@@ -1,6 +1,6 @@
 //! The RPCs of location.
 
-use switchboard_chassis::Lifecycle;
+use switchboard_chassis::{Lifecycle, audit::Asked};
 use switchboard_proto::{
     location::v1::{
         EraseUserRequest, EraseUserResponse, GetLastPositionRequest, GetLastPositionResponse, ReportPositionRequest,
@@ -59,13 +59,15 @@ impl LocationService for Locations {
     }
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
-        let user_id = request.into_inner().user_id;
+        let user_id = request.get_ref().user_id.clone();
         switchboard_sessions::check_user_id("user_id", &user_id)?;
         let _turn = self.rooms.store.turn().await;
         let now = self.rooms.hub.now();
+        let asked = Asked::of(&request, &user_id, now);
         let erased = self.rooms.store.erase(&user_id, now).await?;
         self.rooms.hub.forget(&user_id, now);
-        tracing::info!(positions = erased, "a user was erased");
+        self.rooms.store.audit(&asked, erased).await?;
+        asked.done("location.EraseUser", erased);
         Ok(Response::new(EraseUserResponse { positions_erased: i64::try_from(erased).unwrap_or(i64::MAX) }))
     }
 }

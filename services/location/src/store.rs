@@ -3,6 +3,7 @@
 use sqlx::{FromRow, QueryBuilder};
 use switchboard_chassis::{
     Micros,
+    audit::Asked,
     db::{Db, Result},
     on_pool,
 };
@@ -123,6 +124,21 @@ impl Store {
                 .await?
                 .rows_affected()
         }))
+    }
+
+    /// Notes who asked for that.
+    pub(crate) async fn audit(&self, asked: &Asked, erased: u64) -> Result<()> {
+        on_pool!(&self.db.write, pool => {
+            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
+                .bind(asked.at)
+                .bind(&asked.caller)
+                .bind("EraseUser")
+                .bind(&asked.subject_sha256)
+                .bind(i64::try_from(erased).unwrap_or(i64::MAX))
+                .execute(pool)
+                .await?;
+        });
+        self.db.scrub().await
     }
 
     /// Who was erased since a time, and when.

@@ -1,6 +1,6 @@
 //! The RPCs of notifications.
 
-use switchboard_chassis::{Clock, Error, Kind, Lifecycle};
+use switchboard_chassis::{Clock, Error, Kind, Lifecycle, audit::Asked};
 use switchboard_proto::notification::v1::{
     BatchNotifyRequest, BatchNotifyResponse, EraseUserRequest, EraseUserResponse, GetInboxRequest, GetInboxResponse,
     ListNotificationsRequest, ListNotificationsResponse, MarkReadRequest, MarkReadResponse, NotifyRequest,
@@ -90,16 +90,17 @@ impl NotificationService for Notifications {
     }
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
-        let user_id = request.into_inner().user_id;
+        let user_id = request.get_ref().user_id.clone();
         check_user_id("user_id", &user_id)?;
+        let asked = Asked::of(&request, &user_id, self.clock.now());
         let inboxes = self.inboxes.clone();
         let erased = finish(async move {
-            let (erased, inbox) = inboxes.store.erase(&user_id).await?;
+            let (erased, inbox) = inboxes.store.erase(&user_id, &asked).await?;
             match erased {
                 0 => inboxes.hub.found(&user_id, inbox),
                 _ => inboxes.hub.changed(&user_id, inbox, None),
             }
-            tracing::info!(notifications = erased, "a user was erased");
+            asked.done("notification.EraseUser", erased);
             Ok(erased)
         });
         let notifications_erased = i64::try_from(erased.await?).unwrap_or(i64::MAX);

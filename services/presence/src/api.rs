@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchboard_chassis::{Clock, Error, Lifecycle, clock};
+use switchboard_chassis::{Clock, Error, Lifecycle, audit::Asked, clock};
 use switchboard_proto::{
     presence::v1::{
         EraseUserRequest, EraseUserResponse, GetPresenceRequest, GetPresenceResponse, ListOnlineRequest,
@@ -85,9 +85,11 @@ impl PresenceService for Presence {
     }
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
-        let user_id = request.into_inner().user_id;
+        let user_id = request.get_ref().user_id.clone();
         check_user_id("user_id", &user_id)?;
-        let erased = self.hub.forget(&user_id).await?;
+        let asked = Asked::of(&request, &user_id, self.clock.now());
+        let erased = self.hub.forget(&user_id, &asked).await?;
+        asked.done("presence.EraseUser", erased.into());
         Ok(Response::new(EraseUserResponse { erased }))
     }
 }

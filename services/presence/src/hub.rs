@@ -7,7 +7,7 @@ use std::{
 };
 
 use switchboard_bus::Bus;
-use switchboard_chassis::{Clock, Error, Lifecycle};
+use switchboard_chassis::{Clock, Error, Lifecycle, audit::Asked};
 use switchboard_proto::wire::Presence as Wire;
 use switchboard_sessions::Link;
 use tokio::{sync::Notify, time::Instant};
@@ -82,10 +82,10 @@ impl Hub {
     }
 
     /// A user shall be forgotten; true when there was something to forget.
-    pub(crate) async fn forget(&self, user_id: &str) -> Result<bool, Error> {
+    pub(crate) async fn forget(&self, user_id: &str, asked: &Asked) -> Result<bool, Error> {
         // Who is in the grace would be noted when it is over.
         self.change(|state| state.roster.forget(user_id));
-        self.last_seen.erase(user_id).await
+        self.last_seen.erase(user_id, asked).await
     }
 
     /// A session ends.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use switchboard_chassis::{Error, Kind, Lifecycle, Micros};
+use switchboard_chassis::{Error, Kind, Lifecycle, Micros, audit::Asked};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -78,10 +78,10 @@ impl LastSeen {
     }
 
     /// Forgets a user; false when there was nothing to forget.
-    pub(crate) async fn erase(&self, user_id: &str) -> Result<bool, Error> {
+    pub(crate) async fn erase(&self, user_id: &str, asked: &Asked) -> Result<bool, Error> {
         let _writing = self.writing.lock().await;
         let was_pending = self.pending().remove(user_id).is_some();
-        Ok(self.store.erase(user_id).await? || was_pending)
+        Ok(self.store.erase(user_id, asked).await? || was_pending)
     }
 
     async fn run(&self) {
@@ -179,7 +179,8 @@ mod tests {
         let (db, _dir) = database(Backend::Sqlite, "presence", &crate::MIGRATIONS).await.expect("a database");
         let last_seen = LastSeen::new(Arc::new(Store::new(db)));
         last_seen.note(seen(0..1, 5));
-        assert!(last_seen.erase("user 0").await.expect("an answer"));
+        let asked = Asked { caller: "a test".to_owned(), at: 1, subject_sha256: "hash".to_owned() };
+        assert!(last_seen.erase("user 0", &asked).await.expect("an answer"));
         last_seen.write().await;
         assert!(last_seen.get(&["user 0"]).await.expect("an answer").is_empty());
     }

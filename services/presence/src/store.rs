@@ -3,6 +3,7 @@
 use sqlx::QueryBuilder;
 use switchboard_chassis::{
     Micros,
+    audit::Asked,
     db::{Db, Pool, Result},
     on_pool,
 };
@@ -72,10 +73,23 @@ impl Store {
     }
 
     /// Forgets a user; false when there was nothing to forget.
-    pub(crate) async fn erase(&self, user_id: &str) -> Result<bool> {
+    pub(crate) async fn erase(&self, user_id: &str, asked: &Asked) -> Result<bool> {
         let done = on_pool!(&self.db.write, pool => {
-            sqlx::query("DELETE FROM last_seen WHERE user_id = $1").bind(user_id).execute(pool).await?.rows_affected()
+            let mut tx = pool.begin().await?;
+            let done =
+                sqlx::query("DELETE FROM last_seen WHERE user_id = $1").bind(user_id).execute(&mut *tx).await?.rows_affected();
+            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
+                .bind(asked.at)
+                .bind(&asked.caller)
+                .bind("EraseUser")
+                .bind(&asked.subject_sha256)
+                .bind(i64::try_from(done).unwrap_or(i64::MAX))
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            done
         });
+        self.db.scrub().await?;
         Ok(done > 0)
     }
 }

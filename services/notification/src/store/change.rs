@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::QueryBuilder;
-use switchboard_chassis::{Micros, db::Result, on_pool};
+use switchboard_chassis::{Micros, audit::Asked, db::Result, on_pool};
 use uuid::Uuid;
 
 use super::{
@@ -83,9 +83,9 @@ impl Store {
     ///
     /// The inbox's row stays, with the user's id and three numbers: `last_seq` must not begin again, and `revision`
     /// must not go back, as sessions may be open, here or at another instance, that would pass over what comes next.
-    pub(crate) async fn erase(&self, user_id: &str) -> Result<(u64, Inbox)> {
+    pub(crate) async fn erase(&self, user_id: &str, asked: &Asked) -> Result<(u64, Inbox)> {
         let for_update = self.db.for_update();
-        Ok(on_pool!(&self.db.write, pool => {
+        let erased = on_pool!(&self.db.write, pool => {
             let mut tx = pool.begin().await?;
             let locked: Option<InboxRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
                 "SELECT {INBOX_COLUMNS} FROM inboxes WHERE user_id = $1{for_update}"
@@ -93,8 +93,7 @@ impl Store {
             .bind(user_id)
             .fetch_optional(&mut *tx)
             .await?;
-            let Some(locked) = locked else { return Ok((0, Inbox::default())) };
-            let mut inbox = locked.keyed().1;
+            let mut inbox = locked.map_or_else(Inbox::default, |locked| locked.keyed().1);
             let erased = sqlx::query("DELETE FROM notifications WHERE user_id = $1")
                 .bind(user_id)
                 .execute(&mut *tx)
@@ -105,9 +104,19 @@ impl Store {
                 let row: InboxRow = raise([(user_id, rise)]).build_query_as().fetch_one(&mut *tx).await?;
                 inbox = row.keyed().1;
             }
+            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
+                .bind(asked.at)
+                .bind(&asked.caller)
+                .bind("EraseUser")
+                .bind(&asked.subject_sha256)
+                .bind(i64::try_from(erased).unwrap_or(i64::MAX))
+                .execute(&mut *tx)
+                .await?;
             tx.commit().await?;
             (erased, inbox)
-        }))
+        });
+        self.db.scrub().await?;
+        Ok(erased)
     }
 
     /// Removes the oldest of the notifications that were stored before `before`, at most [`EXPIRED_MAX`].

@@ -9,6 +9,7 @@ use crate::{
 };
 use switchboard_chassis::{
     Clock, Kind, Micros,
+    audit::Asked,
     testing::{Backend, database},
 };
 
@@ -16,6 +17,10 @@ use switchboard_chassis::{
 pub(crate) async fn open(backend: Backend) -> (Store, TempDir) {
     let (db, directory) = database(backend, "notification", &MIGRATIONS).await.expect("a database");
     (Store::new(db), directory)
+}
+
+fn asked() -> Asked {
+    Asked { caller: "a test".to_owned(), at: 1, subject_sha256: "hash".to_owned() }
 }
 
 macro_rules! on_both {
@@ -197,9 +202,9 @@ async fn a_page_of_long_ones_ends_early(store: Store) {
 async fn an_erased_inbox_does_not_begin_again(store: Store) {
     stored(&store, 7, &[draft("ann", "r"), draft("ann", ""), draft("ben", "")]).await;
     let inbox = Inbox { last_seq: 2, unread: 0, revision: 3 };
-    assert_eq!(store.erase("ann").await.expect("an answer"), (2, inbox));
-    assert_eq!(store.erase("ann").await.expect("an answer"), (0, inbox));
-    assert_eq!(store.erase("nobody").await.expect("an answer"), (0, Inbox::default()));
+    assert_eq!(store.erase("ann", &asked()).await.expect("an answer"), (2, inbox));
+    assert_eq!(store.erase("ann", &asked()).await.expect("an answer"), (0, inbox));
+    assert_eq!(store.erase("nobody", &asked()).await.expect("an answer"), (0, Inbox::default()));
     assert_eq!(listed(&store, ALL).await, (Vec::new(), false));
     assert_eq!(stored(&store, 8, &[draft("ann", "r")]).await[0].seq, 3);
     assert_eq!(store.inbox("ben").await.expect("read").unread, 1);
@@ -258,7 +263,7 @@ async fn all_at_once_leaves_the_counts_right(store: Store) {
         tasks.spawn(async move { sweeping.expire(round - 6).await.map(drop) });
         if round % 4 == 0 {
             let erasing = store.clone();
-            tasks.spawn(async move { erasing.erase(user).await.map(drop) });
+            tasks.spawn(async move { erasing.erase(user, &asked()).await.map(drop) });
         }
     }
     while let Some(done) = tasks.join_next().await {
