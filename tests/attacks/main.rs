@@ -66,8 +66,20 @@ struct Scale {
     frames: usize,
 }
 
-const SHORT: Scale = Scale { is_long: false, connections: 450, readers: 100, flood: (Duration::from_millis(500), 256 << 10), frames: 1_000 };
-const LONG: Scale = Scale { is_long: true, connections: 10_000, readers: 500, flood: (Duration::from_secs(10), usize::MAX), frames: 50_000 };
+const SHORT: Scale = Scale {
+    is_long: false,
+    connections: 450,
+    readers: 100,
+    flood: (Duration::from_millis(500), 256 << 10),
+    frames: 1_000,
+};
+const LONG: Scale = Scale {
+    is_long: true,
+    connections: 10_000,
+    readers: 500,
+    flood: (Duration::from_secs(10), usize::MAX),
+    frames: 50_000,
+};
 
 /// What is done to the process.
 #[derive(Clone, Copy)]

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{
     cases::Tally,
     stage::{Stage, clinic},
-    wire::{FIN, Heard, PING, Raw, close, frame},
+    wire::{self, FIN, Heard, PING, Raw, close, frame},
 };
 
 /// Conversations in which cases are played at the same time: these pairs'.
@@ -111,6 +111,9 @@ pub(crate) async fn conformance(stage: &Stage) -> anyhow::Result<Tally> {
 
 async fn play(stage: &Stage, path: &str, case: &Case) -> anyhow::Result<()> {
     let mut socket = Raw::open(stage.edge, path).await?;
+    // What the case before said may still be on its way: it comes before this.
+    socket.write(&wire::text(r#"{"content": "begin"}"#)).await?;
+    while !matches!(socket.next().await?, Heard::Text(text) if text.contains("begin")) {}
     for bytes in &case.send {
         if socket.write(bytes).await.is_err() {
             // It was closed before it heard everything; what it said can still be read.

@@ -241,9 +241,31 @@ impl Machine {
     /// # Errors
     /// When it does not.
     pub async fn start(&self, arguments: &[&str], address: SocketAddr) -> anyhow::Result<Process> {
-        let mut process = Process::start(arguments, &self.settings())?;
+        let mut process = Process::start_logging(arguments, &self.settings(), &self.log())?;
         process.listens(address).await?;
         Ok(process)
+    }
+
+    /// What its processes log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// Where its processes keep what they know.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// A token of a user.
+    ///
+    /// # Errors
+    /// When none is made.
+    pub fn token(&self, user: &str) -> anyhow::Result<String> {
+        let (code, token, err) = run(&["token", "--user", user], &self.settings())?;
+        ensure!(code == 0, "{err}");
+        Ok(token.trim().to_owned())
     }
 
     /// Loads people and conversations: see `switchboard provision --help`.
@@ -263,10 +285,8 @@ impl Machine {
     /// # Errors
     /// When the edge does not upgrade.
     pub async fn connect(&self, path: &str, user: &str) -> anyhow::Result<Client> {
-        let (code, token, err) = run(&["token", "--user", user], &self.settings())?;
-        ensure!(code == 0, "{err}");
-        let mark = if path.contains('?') { '&' } else { '?' };
-        Client::connect(&format!("ws://{}{path}{mark}token={}", self.edge, token.trim()), &[]).await
+        let (token, mark) = (self.token(user)?, if path.contains('?') { '&' } else { '?' });
+        Client::connect(&format!("ws://{}{path}{mark}token={token}", self.edge), &[]).await
     }
 
     /// The way to its services.

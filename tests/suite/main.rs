@@ -14,6 +14,7 @@ mod notifications;
 mod outside;
 mod presence;
 mod protocols;
+mod remains;
 mod restart;
 mod sockets;
 mod standing;

@@ -4,6 +4,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Micros, grpc::Caller};
 
+/// What stands for a user who is not to be named any more: the SHA-256 of the id, in hex.
+#[must_use]
+pub fn sha256(user_id: &str) -> String {
+    Sha256::digest(user_id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Somebody asked that something goes. A service stores it with what it did, in the same transaction, and logs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -20,9 +26,7 @@ impl Asked {
     #[must_use]
     pub fn of<T>(request: &tonic::Request<T>, user_id: &str, at: Micros) -> Self {
         let caller = request.extensions().get::<Caller>().map_or("unknown", Caller::name);
-        let hash = Sha256::digest(user_id.as_bytes());
-        let subject_sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { caller: caller.to_owned(), at, subject_sha256 }
+        Self { caller: caller.to_owned(), at, subject_sha256: sha256(user_id) }
     }
 
     /// Says in the log that it was done, and how many rows went.

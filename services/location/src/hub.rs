@@ -9,7 +9,7 @@ use std::{
 
 use prost::Message as _;
 use switchboard_bus::{Bus, Heard, Parts, Subscription, Wanted};
-use switchboard_chassis::{Clock, Lifecycle, Micros, error::RETRY_AFTER};
+use switchboard_chassis::{Clock, Lifecycle, Micros, audit::sha256, error::RETRY_AFTER};
 use switchboard_proto::{
     location::v1::{Joined, Moved, share_response::Event},
     part,
@@ -154,14 +154,14 @@ impl Hub {
     pub(crate) fn forget(&self, user_id: &str, erased_at: Micros) {
         self.bus
             .publish(SUBJECT, || Ring { erased_user_id: user_id.to_owned(), ..Ring::default() }.encode_to_vec().into());
-        self.forget_here(user_id, erased_at);
+        self.forget_here(erased_at, |id| id == user_id);
     }
 
-    fn forget_here(&self, user_id: &str, erased_at: Micros) {
+    fn forget_here(&self, erased_at: Micros, is_erased: impl Fn(&str) -> bool) {
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, share| {
                 let is_old = share.last.is_some_and(|last| last.at <= erased_at);
-                if is_old && (key.customer_id == user_id || key.therapist_id == user_id) {
+                if is_old && (is_erased(&key.customer_id) || is_erased(&key.therapist_id)) {
                     (share.last, share.is_unstored) = (None, false);
                 }
                 !share.is_over()
@@ -179,11 +179,8 @@ impl Hub {
             }
         };
         let _turn = store.turn().await;
-        for (user_id, erased_at) in erasures {
-            self.forget_here(&user_id, erased_at);
-            // What was on its way when it was erased there. The database says why in the log, if it fails; then the
-            // position expires.
-            let _ = store.erase(&user_id, erased_at).await;
+        for (user, erased_at) in erasures {
+            self.forget_here(erased_at, |id| sha256(id) == user);
         }
     }
 

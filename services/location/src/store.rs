@@ -3,7 +3,7 @@
 use sqlx::{FromRow, QueryBuilder};
 use switchboard_chassis::{
     Micros,
-    audit::Asked,
+    audit::{Asked, sha256},
     db::{Db, Result},
     on_pool,
 };
@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::model::{Pair, Position};
 
-/// Positions in one statement: seven values each, of which SQLite takes 32,766.
+/// Positions in one statement: nine values each, of which SQLite takes 32,766.
 const STATEMENT_POSITIONS_MAX: usize = 1_000;
 
 pub(crate) struct Store {
@@ -69,7 +69,7 @@ impl Store {
         for positions in positions.chunks(STATEMENT_POSITIONS_MAX) {
             on_pool!(&self.db.write, pool => {
                 let mut query = QueryBuilder::new(
-                    "WITH given (customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at) AS (",
+                    "WITH given (customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at, customer, therapist) AS (",
                 );
                 query.push_values(positions, |mut row, (pair, position)| {
                     row.push_bind(&pair.customer_id)
@@ -78,14 +78,16 @@ impl Store {
                         .push_bind(position.longitude)
                         .push_bind(position.accuracy_m)
                         .push_bind(position.heading_deg)
-                        .push_bind(position.at);
+                        .push_bind(position.at)
+                        .push_bind(sha256(&pair.customer_id))
+                        .push_bind(sha256(&pair.therapist_id));
                 });
                 query.push(
                     ") INSERT INTO positions (customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at)
                      SELECT customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at FROM given
                      WHERE NOT EXISTS (
                          SELECT 1 FROM erasures
-                         WHERE erasures.user_id IN (given.customer_id, given.therapist_id) AND erasures.at >= given.at
+                         WHERE erasures.user_sha256 IN (given.customer, given.therapist) AND erasures.at >= given.at
                      )
                      ON CONFLICT (customer_id, therapist_id) DO UPDATE SET
                          latitude = excluded.latitude, longitude = excluded.longitude,
@@ -110,10 +112,10 @@ impl Store {
     pub(crate) async fn erase(&self, user_id: &str, at: Micros) -> Result<u64> {
         Ok(on_pool!(&self.db.write, pool => {
             sqlx::query(
-                "INSERT INTO erasures (user_id, at) VALUES ($1, $2)
-                 ON CONFLICT (user_id) DO UPDATE SET at = excluded.at WHERE excluded.at > erasures.at",
+                "INSERT INTO erasures (user_sha256, at) VALUES ($1, $2)
+                 ON CONFLICT (user_sha256) DO UPDATE SET at = excluded.at WHERE excluded.at > erasures.at",
             )
-            .bind(user_id)
+            .bind(sha256(user_id))
             .bind(at)
             .execute(pool)
             .await?;
@@ -141,10 +143,10 @@ impl Store {
         self.db.scrub().await
     }
 
-    /// Who was erased since a time, and when.
+    /// Who was erased since a time, by the hash of the id, and when.
     pub(crate) async fn erasures(&self, since: Micros) -> Result<Vec<(String, Micros)>> {
         Ok(on_pool!(&self.db.read, pool => {
-            sqlx::query_as("SELECT user_id, at FROM erasures WHERE at >= $1").bind(since).fetch_all(pool).await?
+            sqlx::query_as("SELECT user_sha256, at FROM erasures WHERE at >= $1").bind(since).fetch_all(pool).await?
         }))
     }
 }

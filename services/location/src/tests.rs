@@ -11,6 +11,7 @@ use std::{
 use switchboard_bus::Bus;
 use switchboard_chassis::{
     Clock,
+    audit::sha256,
     testing::{Backend, database},
 };
 
@@ -85,7 +86,7 @@ async fn positions_are_stored_late_and_together_and_expire(backend: Backend) {
     hub.moved(&pair("a"), again, None);
     keeper.store().await;
     assert_eq!(stored("a").await, Some(again));
-    assert_eq!(store.erasures(hub.horizon()).await.expect("an answer"), [("t".to_owned(), 1_061 * SECOND)]);
+    assert_eq!(store.erasures(hub.horizon()).await.expect("an answer"), [(sha256("t"), 1_061 * SECOND)]);
     now.store(1_122 * SECOND, Ordering::Relaxed);
     keeper.expire().await;
     assert_eq!(store.erasures(0).await.expect("an answer"), [], "there is nothing left to keep from being stored");

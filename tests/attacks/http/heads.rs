@@ -154,7 +154,7 @@ pub(super) fn heads() -> Vec<Case> {
         Case::new("a whole URL", path("http://elsewhere/healthz"), &[200]),
         Case::new("a whole URL of another kind", path("file:///etc/passwd"), &[400]),
         Case::new("an authority", line("CONNECT elsewhere:443 HTTP/1.1"), &[404]),
-        Case::new("an asterisk", line("OPTIONS * HTTP/1.1"), &[404]),
+        Case::new("an asterisk", line("OPTIONS * HTTP/1.1"), &[200]),
         Case::new("no path", line("GET HTTP/1.1"), &[400]),
         Case::new("a path without a slash", path("healthz"), &[404])
             .differs("hyper takes it for an authority, which has no path; the RFC recommends 400"),

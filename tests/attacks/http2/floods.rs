@@ -146,6 +146,7 @@ pub(crate) async fn flood(stage: &Stage, flood: Flood, count: usize) -> anyhow::
 
 async fn send(stage: &Stage, flood: Flood, count: usize) -> anyhow::Result<String> {
     let count = if flood == Flood::HugeHeads { (count / 20).max(20) } else { count };
+    let batch_size = if flood == Flood::HugeHeads { 1 } else { BATCH };
     let settings = if flood == Flood::NoWindow { &[NO_WINDOW][..] } else { &[] };
     let sent = try_join_all((0..CONNECTIONS).map(async |_| {
         let mut raw = Raw::open(stage.grpc, settings).await?;
@@ -155,11 +156,11 @@ async fn send(stage: &Stage, flood: Flood, count: usize) -> anyhow::Result<Strin
         let writing = async {
             let _ = writing.write_all(&flood.first()).await;
             while sent < count {
-                let batch: Vec<u8> = (sent..count.min(sent + BATCH)).flat_map(|n| flood.nth(n)).collect();
+                let batch: Vec<u8> = (sent..count.min(sent + batch_size)).flat_map(|n| flood.nth(n)).collect();
                 if writing.write_all(&batch).await.is_err() {
                     break;
                 }
-                sent = count.min(sent + BATCH);
+                sent = count.min(sent + batch_size);
             }
             sleep(STAYS).await;
         };
