@@ -161,7 +161,7 @@ fn contents() -> Vec<Case> {
     let write = |send: Send| {
         let request = SendMessageRequest {
             conversation_id: conversation(PAIR),
-            user_id: format!("p{PAIR}").into(),
+            user_id: format!("p{PAIR}"),
             send: Some(send),
         };
         of(&request)
