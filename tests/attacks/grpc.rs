@@ -159,11 +159,8 @@ fn contents() -> Vec<Case> {
     let invalid = [INVALID_ARGUMENT];
     let long = |bytes: usize| "x".repeat(bytes);
     let write = |send: Send| {
-        let request = SendMessageRequest {
-            conversation_id: conversation(PAIR),
-            user_id: format!("p{PAIR}"),
-            send: Some(send),
-        };
+        let request =
+            SendMessageRequest { conversation_id: conversation(PAIR), user_id: format!("p{PAIR}"), send: Some(send) };
         of(&request)
     };
     let text = |content: String| write(Send { content, ..Send::default() });

@@ -191,7 +191,8 @@ async fn attack_all(attacks: &[Attack], scale: Scale, rows: &mut Vec<Row>, tally
             Err(error) => failures.push(format!("{}: {error:#}", attack.name())),
         }
         // Without the process, or without those who behave well, there is nothing left to see.
-        if stage.usage().is_err() || chat.settle().await.is_err() {
+        if let Err(error) = stage.usage().map(drop).and(chat.settle().await.map(drop)) {
+            failures.push(format!("after {}: {error:#}", attack.name()));
             break;
         }
     }

@@ -81,9 +81,8 @@ impl Identity {
         let claims = self.verifier.verify(token, self.clock.now()).await?;
         let Claims { user: claimed, expires_at, token_id, issued_at } = claims;
         let token = Token { id: token_id.unwrap_or_default(), issued_at: issued_at.unwrap_or(0) };
-        let ticket = Ticket::of(&claimed.id, Of::Token(token));
         // First: whom a revoked token names is not made.
-        if Standing::read(&self.store, std::slice::from_ref(&ticket), self.clock.now()).await?.is_revoked(&ticket) {
+        if self.store.is_revoked(&claimed.id, &token).await? {
             return Err(refused("TOKEN_REVOKED", "the token was revoked"));
         }
         let user = match self.store.user(&claimed.id).await? {
@@ -104,6 +103,7 @@ impl Identity {
         if user.inactive {
             return Err(inactive());
         }
+        let ticket = Ticket::of(&user.id, Of::Token(token));
         Ok(principal(user, expires_at, &ticket))
     }
 

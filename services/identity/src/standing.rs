@@ -62,8 +62,7 @@ impl Standing {
         }
     }
 
-    /// Whether a token was revoked, by itself or with all of its user's.
-    pub(crate) fn is_revoked(&self, ticket: &Ticket) -> bool {
+    fn is_revoked(&self, ticket: &Ticket) -> bool {
         let Some(Of::Token(Token { id, issued_at })) = &ticket.of else { return false };
         let until = self.revoked_users.get(&ticket.user_id);
         self.revoked_tokens.contains(id) || until.is_some_and(|until| issued_at <= until)

@@ -11,6 +11,8 @@ use switchboard_chassis::{
 };
 use switchboard_proto::identity::v1::User;
 
+use crate::ticket::Token;
+
 /// A registered device.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub(crate) struct DeviceRow {
@@ -283,6 +285,27 @@ impl Store {
             sqlx::query("DELETE FROM revocations WHERE expires_at < $1").bind(now).execute(pool).await?;
         });
         Ok(())
+    }
+
+    /// Whether a token was revoked, by itself or with all of its user's.
+    pub(crate) async fn is_revoked(&self, user_id: &str, token: &Token) -> Result<bool> {
+        // Nobody can have revoked it by such a name, and Postgres cannot even ask.
+        if user_id.contains('\0') || token.id.contains('\0') {
+            return Ok(false);
+        }
+        Ok(on_pool!(&self.db.read, pool => {
+            sqlx::query_scalar(
+                "SELECT EXISTS (
+                     SELECT 1 FROM revocations
+                     WHERE kind = 'user' AND key = $1 AND issued_until >= $2 OR kind = 'token' AND key = $3
+                 )",
+            )
+            .bind(user_id)
+            .bind(token.issued_at)
+            .bind(&token.id)
+            .fetch_one(pool)
+            .await?
+        }))
     }
 
     /// Those of these users who exist and are active.
