@@ -118,7 +118,8 @@ pub(crate) async fn flood(stage: &Stage, flood: Flood, lasting: Duration, most: 
             () = hearing => {}
             () = sleep(lasting) => {}
         }
-        if is_reading {
+        // Those who type are all in one conversation: each is told of all, and may be too slow for that.
+        if is_reading && flood != Flood::Typing {
             stays(&mut socket).await?;
         }
         anyhow::Ok(sent)

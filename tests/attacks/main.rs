@@ -76,8 +76,8 @@ const SHORT: Scale = Scale {
 const LONG: Scale = Scale {
     is_long: true,
     connections: 10_000,
-    readers: 500,
-    flood: (Duration::from_secs(10), usize::MAX),
+    readers: 300,
+    flood: (Duration::from_secs(5), usize::MAX),
     frames: 50_000,
 };
 

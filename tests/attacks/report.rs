@@ -24,14 +24,14 @@ pub(crate) fn line(text: &str) {
 pub(crate) fn table(rows: Vec<Row>) {
     line(
         "\n| attack | cases | s | memory before, peak, after (MiB) | sockets before, peak, after | messages | lost | \
-         p50 / p99 / max ms | visits | p50 / max ms | calls | p50 / max ms |\n\
+         p50 / p99 / max ms | visits, put off | p50 / max ms | calls | p50 / max ms |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|",
     );
     for Row { attack, cases, took, before, peak, after, latencies } in rows {
-        let Latencies { messages, visits, calls } = latencies;
+        let Latencies { messages, visits, put_off, calls } = latencies;
         let (said, visited, called) = (messages.len(), visits.len(), calls.len());
         line(&format!(
-            "| {attack} | {cases} | {:.1} | {}, {}, {} | {}, {}, {} | {said} | 0 | {} | {visited} | {} | {called} | {} |",
+            "| {attack} | {cases} | {:.1} | {}, {}, {} | {}, {}, {} | {said} | 0 | {} | {visited}, {put_off} | {} | {called} | {} |",
             took.as_secs_f64(),
             before.resident_mib,
             peak.resident_mib,

@@ -3,6 +3,7 @@
 use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
@@ -69,8 +70,12 @@ impl Authority {
             params.not_after = date_time_ymd(2020, 1, 1);
         }
         let key = KeyPair::generate()?;
-        Ok((params.signed_by(&key, &self.0)?.pem(), key.serialize_pem()))
+        Ok((pem("CERTIFICATE", params.signed_by(&key, &self.0)?.der()), pem("PRIVATE KEY", key.serialized_der())))
     }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der))
 }
 
 /// A directory of certificates.
@@ -96,7 +101,7 @@ impl Files {
 
     fn authority(&self, name: &str) -> anyhow::Result<Authority> {
         let authority = Authority::new(name)?;
-        fs::write(self.at(&format!("{name}.pem")), authority.0.pem())?;
+        fs::write(self.at(&format!("{name}.pem")), pem("CERTIFICATE", authority.0.der()))?;
         Ok(authority)
     }
 

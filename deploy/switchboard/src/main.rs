@@ -166,6 +166,11 @@ fn peer(config: &Config, list: &str, lifecycle: &Lifecycle) -> anyhow::Result<Pe
 }
 
 async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Result<()> {
+    if is_demo && !(config.edge.tls.is_empty() && config.grpc.tls.is_empty()) {
+        anyhow::bail!(
+            "edge.tls, grpc.tls: the demonstration's guide is for plain connections; use `switchboard serve`"
+        );
+    }
     let lifecycle = Lifecycle::new();
     let trust = Trust::of(&config, &roles, &lifecycle)?;
     let listeners = Listeners::bind(&config, &roles)?;

@@ -79,6 +79,12 @@ pub struct ClientTlsConfig {
 }
 
 impl PublicTlsConfig {
+    /// Whether there is no certificate: the listener is plain.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !given(&self.certificate_file)
+    }
+
     /// What is wrong with it, as the section `section`.
     #[must_use]
     pub fn mistakes(&self, section: &str) -> Option<String> {
@@ -87,6 +93,12 @@ impl PublicTlsConfig {
 }
 
 impl ServerTlsConfig {
+    /// Whether there is no certificate: the listener is plain.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !given(&self.certificate_file)
+    }
+
     /// What is wrong with it, as the section `section`.
     #[must_use]
     pub fn mistakes(&self, section: &str) -> Option<String> {
@@ -126,7 +138,7 @@ impl ServerTls {
     /// # Errors
     /// What is wrong with a file, with its setting.
     pub fn public(config: &PublicTlsConfig, lifecycle: &Lifecycle) -> Result<Option<Self>, String> {
-        if !given(&config.certificate_file) {
+        if config.is_empty() {
             return Ok(None);
         }
         let config = config.clone();
@@ -146,7 +158,7 @@ impl ServerTls {
     /// # Errors
     /// What is wrong with a file, with its setting.
     pub fn grpc(config: &ServerTlsConfig, lifecycle: &Lifecycle) -> Result<Option<Self>, String> {
-        if !given(&config.certificate_file) {
+        if config.is_empty() {
             return Ok(None);
         }
         let config = config.clone();
@@ -373,6 +385,8 @@ fn certificates(setting: &str, file: &Path, files: &mut Files) -> Result<Vec<Cer
 mod tests {
     use std::fs;
 
+    use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
     use super::*;
 
     #[test]
@@ -395,7 +409,11 @@ mod tests {
         let made = |name: &str| {
             let key = rcgen::KeyPair::generate().expect("a key");
             let certificate = rcgen::CertificateParams::new([name.to_owned()]).expect("a name").self_signed(&key);
-            (certificate.expect("a certificate").pem(), key.serialize_pem())
+            let pem = |label: &str, der: &[u8]| {
+                format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der))
+            };
+            let certificate = pem("CERTIFICATE", certificate.expect("a certificate").der().as_ref());
+            (certificate, pem("PRIVATE KEY", key.serialized_der()))
         };
         let ((certificate, key), (_, other_key)) = (made("a.internal"), made("b.internal"));
         fs::write(at("a.pem"), certificate)?;
