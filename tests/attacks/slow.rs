@@ -25,6 +25,8 @@ const CUT_MAX: Duration = Duration::from_secs(HEADER_TIMEOUT_S + 28);
 const AT_ONCE: usize = 64;
 /// The pair whose conversation nobody reads.
 const BUSY_PAIR: usize = 16;
+/// The pair whose sockets are left in the middle.
+const LEFT_PAIR: usize = 18;
 /// How long a short run leaves answers unread.
 const UNREAD: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -106,7 +108,7 @@ async fn outlast(connection: TcpStream, dripping: &[u8]) {
 
 /// Connections that end in the middle of everything.
 pub(crate) async fn abandoned(stage: &Stage, count: usize) -> anyhow::Result<Tally> {
-    let path = stage.path(&clinic(BUSY_PAIR), &format!("p{BUSY_PAIR}"))?;
+    let path = stage.path(&clinic(LEFT_PAIR), &format!("p{LEFT_PAIR}"))?;
     let request = request(&path);
     let message = crate::wire::text(r#"{"content": "never heard"}"#);
     let moments = [0, 1, request.len() / 2, request.len(), request.len() + 3, request.len() + message.len()];

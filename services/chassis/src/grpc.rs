@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
     Code, Status,
     body::Body,
@@ -39,6 +39,7 @@ use crate::{
     Directory, Error, Kind, Lifecycle, Secret,
     directory::Instance,
     error::DOMAIN,
+    preface::Punctual,
     tls::{ClientTls, ServerTls, ServerTlsConfig},
 };
 
@@ -51,6 +52,11 @@ const SERVER_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const LINK_STREAM_WINDOW_BYTES: u32 = 64 << 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls and streams of one connection at a time; the client's library lets others wait. An edge has one stream for each
+/// service, and a call for each handshake on its way.
+const STREAMS_MAX: u32 = 1_024;
+/// How long a connection may take to begin.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For the head of an answer: a unary call, or the opening of a stream.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -196,11 +202,13 @@ impl BuiltServices {
             draining.drained().await;
             health.set_service_status("", ServingStatus::NotServing).await;
         });
+        let incoming = incoming.map(|stream| stream.map(|stream| Punctual::new(stream, PREFACE_TIMEOUT)));
         Server::builder()
             .initial_stream_window_size(SERVER_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .max_concurrent_streams(STREAMS_MAX)
             .add_routes(self.routes)
             .serve_with_incoming_shutdown(incoming, async move {
                 lifecycle.drained().await;

@@ -13,6 +13,7 @@ pub mod error;
 pub mod grpc;
 pub mod lifecycle;
 pub mod net;
+mod preface;
 pub mod reload;
 pub mod secret;
 pub mod telemetry;

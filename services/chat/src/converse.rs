@@ -63,6 +63,10 @@ impl switchboard_sessions::Rooms for Rooms {
                 }
                 None
             }
+            Action::Typing(_) if !self.hub.still_sits(admitted) => {
+                asker.refuse(no_seat());
+                None
+            }
             Action::Typing(typing) => {
                 let event = Event::Typing(Typing {
                     user_id: admitted.user_id.clone(),
@@ -128,7 +132,7 @@ impl Rooms {
     /// A message that passed the rules.
     pub(crate) fn draft(&self, admitted: &Admitted, mut send: Send) -> Result<Draft, Refusal> {
         if !self.hub.still_sits(admitted) {
-            return Err(Refusal::new(RefusalReason::NotAParticipant, "the user no longer sits in this conversation"));
+            return Err(no_seat());
         }
         let conversation = &admitted.conversation;
         let role = std::mem::take(&mut send.role);
@@ -151,6 +155,9 @@ impl Rooms {
 
     /// Moves receipts part by part and tells each; the answer rides on the last.
     async fn read_all(&self, admitted: &Admitted, receipt: Receipt, asker: &Asker) -> Result<(), Refusal> {
+        if !self.hub.still_sits(admitted) {
+            return Err(no_seat());
+        }
         let reading = rules::reading(receipt)?;
         let mut after = 0;
         loop {
@@ -189,4 +196,9 @@ impl Rooms {
         });
         Ok(Read { event, next })
     }
+}
+
+/// Of somebody who was in, and whose seat was erased since.
+fn no_seat() -> Refusal {
+    Refusal::new(RefusalReason::NotAParticipant, "the user no longer sits in this conversation")
 }

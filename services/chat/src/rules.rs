@@ -1,5 +1,6 @@
 //! Who may do what, and what a message may be. Pure: no clock, no database, no network.
 
+use serde_json::{Map, Value};
 use switchboard_proto::chat::v1::{OpenConversationRequest, Participant, Receipt, RefusalReason, Send};
 use uuid::Uuid;
 
@@ -177,6 +178,9 @@ pub(crate) fn body(kind: Kind, send: Send) -> Result<(Body, Option<Uuid>, Option
     }
     if send.metadata_json.len() > METADATA_BYTES_MAX || send.metadata_json.contains('\0') {
         return Err(Refusal::invalid("metadata_json", "at most 16 KiB, no NUL"));
+    }
+    if !send.metadata_json.is_empty() && serde_json::from_str::<Map<String, Value>>(&send.metadata_json).is_err() {
+        return Err(Refusal::invalid("metadata_json", "a JSON object, or nothing"));
     }
     let client_message_id = match send.client_message_id {
         id if id.is_empty() => None,
