@@ -334,15 +334,34 @@ impl Store {
     pub(crate) async fn erase(&self, user_id: &str, asked: &Asked) -> Result<(u64, u64)> {
         let erased = on_pool!(&self.db.write, pool => {
             let mut tx = pool.begin().await?;
-            sqlx::query(
-                "UPDATE conversations SET erased = erased +
-                     (SELECT COUNT(*) FROM messages WHERE conversation_id = conversations.id AND sender_id = $1)
-                 WHERE id IN (SELECT conversation_id FROM messages WHERE sender_id = $1)",
+            // In the order in which batches lock them.
+            let conversations: Vec<Uuid> = sqlx::query_scalar(
+                "SELECT conversation_id FROM seats WHERE user_id = $1
+                 UNION SELECT conversation_id FROM messages WHERE sender_id = $1 AND sender_role = 'staff'
+                 ORDER BY 1",
             )
             .bind(user_id)
-            .execute(&mut *tx)
+            .fetch_all(&mut *tx)
             .await?;
-            let messages = sqlx::query("DELETE FROM messages WHERE sender_id = $1").bind(user_id).execute(&mut *tx).await?;
+            let mut messages = 0;
+            for conversation_id in conversations {
+                // It locks the conversation, so that nothing is added until all is gone.
+                sqlx::query(
+                    "UPDATE conversations SET erased = erased +
+                         (SELECT COUNT(*) FROM messages WHERE conversation_id = $1 AND sender_id = $2)
+                     WHERE id = $1",
+                )
+                .bind(conversation_id)
+                .bind(user_id)
+                .execute(&mut *tx)
+                .await?;
+                messages += sqlx::query("DELETE FROM messages WHERE conversation_id = $1 AND sender_id = $2")
+                    .bind(conversation_id)
+                    .bind(user_id)
+                    .execute(&mut *tx)
+                    .await?
+                    .rows_affected();
+            }
             // Who sat there is also in `people`, and a subject is somebody's words.
             sqlx::query(
                 "UPDATE conversations SET people = NULL, subject = ''
@@ -356,7 +375,7 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
             let seats = sqlx::query("DELETE FROM seats WHERE user_id = $1").bind(user_id).execute(&mut *tx).await?;
-            let erased = (messages.rows_affected(), seats.rows_affected());
+            let erased = (messages, seats.rows_affected());
             sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
                 .bind(asked.at)
                 .bind(&asked.caller)
