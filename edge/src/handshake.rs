@@ -129,13 +129,13 @@ impl Edge {
             }
         };
         let Room { entered, conversation, way } = room;
-        let (limit, user_id) = (entered.dialect.limit(), entered.viewer.user_id.clone());
+        let (limit, counted) = (entered.dialect.limit(), counted(&entered.viewer.user_id, &entered.viewer.role));
         let handler = ChatHandler::new(entered, &conversation, after);
-        Ok(Admission::Chat(Box::new(self.seat(handler, way, limit, &user_id, proof))))
+        Ok(Admission::Chat(Box::new(self.seat(handler, way, limit, &counted, proof))))
     }
 
-    fn seat<H: Handler>(&self, handler: H, way: Way<H::Wire>, limit: Limit, user_id: &str, proof: Proof) -> Seat<H> {
-        let meter = self.rates.meter(limit, user_id, Instant::now());
+    fn seat<H: Handler>(&self, handler: H, way: Way<H::Wire>, limit: Limit, counted: &str, proof: Proof) -> Seat<H> {
+        let meter = self.rates.meter(limit, counted, Instant::now());
         let credential = self.credentials.hold(proof);
         let Way { handle, inbox, place } = way;
         Seat { handler, handle, inbox, credential, meter, place, clock: self.clock.clone() }
@@ -403,7 +403,8 @@ impl Edge {
         let Rooms { ends, last_words, dialect } = rooms;
         let not_found = || Turned { last_words, ..ends.not_found.into() };
         let link = &self.links.chat;
-        let (told, way) = enter(&self.room, &join.user_id, link, part::of_join(&join), join.clone()).await?;
+        let counted = counted(&join.user_id, &join.role);
+        let (told, way) = enter(&self.room, &counted, link, part::of_join(&join), join.clone()).await?;
         match &told.event {
             Event::Joined(Joined { conversation: Some(conversation), role }) => {
                 let Some(dialect) = dialect(conversation.kind()) else { return Err(not_found()) };
@@ -449,16 +450,17 @@ struct Way<W: Carried> {
     place: Place<String>,
 }
 
-/// Brings a session in, at the instance that the part belongs to: what the service answers, and the session.
+/// Brings a session in, at the instance that the part belongs to: what the service answers, and the session. Its place is
+/// one of those of `counted`.
 async fn enter<W: Carried>(
     room: &room::Room,
-    user_id: &str,
+    counted: &str,
     link: &Link<W>,
     part: Part,
     join: W::Join,
 ) -> Result<(Arc<Told<W>>, Way<W>), Goodbye> {
     const REQUEST: u64 = u64::MAX;
-    let place = room.of_user(user_id).ok_or(goodbye::TOO_MANY)?;
+    let place = room.of_user(counted).ok_or(goodbye::TOO_MANY)?;
     timeout(LINK_WAIT, link.up()).await.map_err(|_| goodbye::OVERLOADED)?;
     let (handle, mut inbox) = link.session(part);
     handle.ask(REQUEST, W::join(join.clone())).map_err(|_| goodbye::OVERLOADED)?;
@@ -490,6 +492,12 @@ impl Rooms {
     fn of(dialect: &'static dyn Dialect) -> Self {
         Self { ends: dialect.ends(), last_words: dialect.last_words(), dialect: dialect::of_kind }
     }
+}
+
+/// By what the sockets and the frames of somebody are counted. Anybody registers a device by any name, so it must not
+/// count as the user of that name; ids of users have no control characters.
+fn counted(id: &str, role: &str) -> String {
+    if role == "device" { format!("\n{id}") } else { id.to_owned() }
 }
 
 /// Whether a user has a role.

@@ -1,5 +1,6 @@
 //! Every test of the whole system, in one program so that it is linked once.
 
+mod authorization;
 mod binary;
 mod chat_contract;
 mod coverage;

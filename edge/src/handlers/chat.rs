@@ -250,6 +250,10 @@ impl Handler for ChatHandler {
     }
 
     async fn own(&mut self) -> Page {
+        // Nothing of the past is said before the greeting.
+        if self.greeting.is_some() {
+            std::future::pending::<()>().await;
+        }
         let page = OptionFuture(self.page.as_mut()).await;
         self.page = None;
         page
