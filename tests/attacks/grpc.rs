@@ -207,9 +207,14 @@ fn contents() -> Vec<Case> {
             "metadata 10,000 deep",
             SEND,
             write(Send { metadata_json: format!(r#"{{"a": {}{}}}"#, "[".repeat(8_000), "]".repeat(8_000)), ..good() }),
-            &[OK],
+            &invalid,
         ),
-        Case::new("metadata that is no object", SEND, write(Send { metadata_json: "[1e308]".into(), ..good() }), &[OK]),
+        Case::new(
+            "metadata that is no object",
+            SEND,
+            write(Send { metadata_json: "[1e308]".into(), ..good() }),
+            &invalid,
+        ),
         Case::new(
             "a URL of 2,049 characters",
             SEND,
