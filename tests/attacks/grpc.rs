@@ -28,7 +28,6 @@ const SEND: &str = "/switchboard.chat.v1.ChatService/SendMessage";
 const NOTIFY: &str = "/switchboard.notification.v1.NotificationService/Notify";
 const CONVERSE: &str = "/switchboard.chat.v1.ChatService/Converse";
 
-const OK: u16 = 0;
 const INVALID_ARGUMENT: u16 = 3;
 const NOT_FOUND: u16 = 5;
 const PERMISSION_DENIED: u16 = 7;

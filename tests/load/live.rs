@@ -9,205 +9,233 @@ use switchboard_proto::{
     presence::v1::{Join, presence_service_client::PresenceServiceClient, track_request::Action},
     wire::{Presence, Wire as _},
 };
-use switchboard_tests::Client;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::{
-    machine::Machine,
-    pairs::{cpu, percentiles, rounded},
+    marker::{Times, rounded},
+    pace::Pace,
+    progress::Progress,
+    socket::{Receiver, Socket},
+    sockets::{CONNECTING_MAX, PATIENCE, open},
+    system::{System, customer, seat, therapist},
 };
 
 /// A therapist's step, in degrees: positions are told apart by it.
 const STEP: f64 = 1e-4;
+/// How long a socket may say nothing while it is waited for.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Therapists on the way, each seen by one customer: time from a position's due time to the customer.
-pub(crate) async fn walk(machine: &Machine, therapists: usize, hertz: u32, seconds: u64) -> Result<Value> {
-    let mut pairs = Vec::new();
-    for n in 0..therapists {
-        let path = format!("/ws/location/p{n}/d{n}/");
-        pairs.push((machine.socket(&path, &format!("d{n}")).await?, machine.socket(&path, &format!("p{n}")).await?));
-    }
-    let before = machine.usage()?;
-    let interval = Duration::from_secs(1) / hertz;
-    let count = seconds * u64::from(hertz);
-    let begin = Instant::now() + Duration::from_millis(200);
+pub(crate) async fn walk(system: &System, therapists: usize, hertz: u32, seconds: u64) -> Result<Value> {
+    let path = |n| format!("/ws/location/{}/{}/", customer(n), therapist(n));
+    let seats = (0..therapists).flat_map(|n| [seat(&path(n), n, true), seat(&path(n), n, false)]).collect();
+    let mut sockets = open(&system.door, seats, CONNECTING_MAX).await?.into_iter();
+    let before = system.usages()?;
+    let pace = Pace::new(hertz * u32::try_from(therapists)?, seconds);
+    let count = pace.count / therapists as u64;
+    let (times, late, progress) = (Times::new()?, Times::new()?, Progress::of("positions told", pace.count));
+    let mut walkers = Vec::with_capacity(therapists);
     let mut tasks = JoinSet::new();
-    for (n, (mut therapist, mut customer)) in pairs.into_iter().enumerate() {
-        let first = begin + interval * u32::try_from(n)? / u32::try_from(therapists)?;
-        let due = move |step: u64| first + interval * u32::try_from(step).unwrap_or(u32::MAX);
-        tasks.spawn(async move {
-            let walking = async {
-                for step in 1..=count {
-                    tokio::time::sleep_until(due(step).into()).await;
-                    therapist.send(format!(r#"{{"latitude":{},"longitude":7.5}}"#, step as f64 * STEP)).await?;
-                }
-                while step_of(&therapist.next().await?)? < count {}
-                anyhow::Ok(())
-            };
-            let watching = async {
-                let (mut latencies, mut last) = (Vec::new(), 0);
-                while last < count {
-                    let step = step_of(&customer.next().await?)?;
-                    ensure!(step > last, "{step} after {last}: doubled or disordered");
-                    last = step;
-                    latencies.push(due(step).elapsed());
-                }
-                anyhow::Ok(latencies)
-            };
-            Ok::<_, anyhow::Error>(tokio::try_join!(walking, watching)?.1)
-        });
+    let until = pace.end() + PATIENCE;
+    for n in 0..therapists {
+        let (Some(customer), Some(therapist)) = (sockets.next(), sockets.next()) else { break };
+        walkers.push(therapist.0.clone());
+        // The therapist is told, too.
+        tasks.spawn(watch(therapist, count, until, |_| {}));
+        let (times, progress) = (times.clone(), progress.clone());
+        let begin = pace.due(n as u64);
+        let apart = pace.due(therapists as u64) - pace.begin;
+        let seen = move |step: u64| {
+            times.record((begin + apart * u32::try_from(step - 1).unwrap_or(u32::MAX)).elapsed());
+            progress.add(1);
+        };
+        tasks.spawn(watch(customer, count, until, seen));
     }
-    let mut latencies = Vec::new();
+    let mut ticks = pace.start();
+    while let Some(tick) = ticks.recv().await {
+        let (n, step) = ((tick % therapists as u64) as usize, tick / therapists as u64 + 1);
+        walkers[n].post(&format!(r#"{{"latitude":{},"longitude":7.5}}"#, step as f64 * STEP));
+        late.record(pace.due(tick).elapsed());
+    }
+    let mut sum = Walked::default();
     while let Some(done) = tasks.join_next().await {
-        latencies.extend(done??);
+        let walked = done??;
+        sum.told += walked.told;
+        sum.disordered += walked.disordered;
+        sum.lost_last += walked.lost_last;
     }
-    let sent = therapists * usize::try_from(count)?;
-    let told = latencies.len();
+    let both = 2 * pace.count;
     Ok(json!({
-        "scenario": "walk", "therapists": therapists, "hertz": hertz,
-        "positions_per_second": rounded(sent as f64 / seconds as f64),
-        "sent": sent, "told": told, "conflated": sent - told,
-        "latency_ms": percentiles(latencies)?,
-        "cpu_us_per_delivery": cpu(&before, &machine.usage()?, 2 * told),
+        "scenario": "walk", "therapists": therapists, "hertz": hertz, "seconds": seconds,
+        "positions": pace.count, "positions_per_second": hertz * u32::try_from(therapists)?,
+        "deliveries": sum.told, "doubled_or_disordered": sum.disordered,
+        // A newer one may take an older one's place before it is told: only a last one that never comes is lost for good.
+        "not_told_percent": rounded(100.0 * (both - sum.told.min(both)) as f64 / both as f64),
+        "last_positions_lost": sum.lost_last,
+        "latency_ms": times.json(), "generator_late_ms": late.json(),
+        "cpu_us_per_delivery": system.usages()?.cpu_us(&before, sum.told),
     }))
 }
 
-fn step_of(frame: &Value) -> Result<u64> {
+#[derive(Default)]
+struct Walked {
+    told: u64,
+    disordered: u64,
+    lost_last: u64,
+}
+
+/// Watches one therapist walk until the last step was seen.
+async fn watch(
+    (_sender, mut receiver): Socket,
+    count: u64,
+    until: Instant,
+    seen: impl Fn(u64) + Send,
+) -> Result<Walked> {
+    let (mut walked, mut last) = (Walked::default(), 0);
+    while last < count {
+        let Ok(next) = tokio::time::timeout_at(until.into(), receiver.text()).await else {
+            walked.lost_last = 1;
+            break;
+        };
+        let step = step_of(next?)?;
+        if step > last {
+            last = step;
+            walked.told += 1;
+            seen(step);
+        } else {
+            walked.disordered += 1;
+        }
+    }
+    Ok(walked)
+}
+
+fn step_of(frame: &[u8]) -> Result<u64> {
+    let frame: Value = serde_json::from_slice(frame)?;
     let latitude = frame["latitude"].as_f64().with_context(|| format!("{frame}"))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
     Ok((latitude / STEP).round() as u64)
 }
 
 /// Many are online over another edge: how long their coming takes to reach watchers, and the roster a newcomer.
-pub(crate) async fn crowd(machine: &Machine, online: u64, watchers: usize, newcomers: usize) -> Result<Value> {
+pub(crate) async fn crowd(system: &System, online: u64, watchers: usize, newcomers: usize) -> Result<Value> {
     let online_count = usize::try_from(online)?;
-    let mut watching = Vec::new();
-    for n in 0..watchers {
-        watching.push(machine.socket("/ws/presence/", &format!("d{n}")).await?);
-    }
+    let seats = (0..watchers).map(|n| seat("/ws/presence/", n, false)).collect();
+    let mut watching = open(&system.door, seats, CONNECTING_MAX).await?;
     // Those who watch see each other first.
-    for socket in &mut watching {
-        hear(socket, watchers - 1).await?;
+    for (_, receiver) in &mut watching {
+        hear(receiver, watchers.saturating_sub(1)).await?;
     }
-    let before = machine.usage()?;
+    let before = system.usages()?;
     let (requests, outgoing) = mpsc::unbounded_channel();
-    let stream = PresenceServiceClient::new(machine.peer()).track(UnboundedReceiverStream::new(outgoing)).await?;
+    let stream = PresenceServiceClient::new(system.grpc()?).track(UnboundedReceiverStream::new(outgoing)).await?;
     let mut frames = stream.into_inner();
-    let reading = tokio::spawn(async move {
-        let mut count = 0;
-        while let Ok(Some(_)) = frames.message().await {
-            count += 1;
-        }
-        count
-    });
+    let reading = tokio::spawn(async move { while let Ok(Some(_)) = frames.message().await {} });
+    let (storm, rosters) = (Times::new()?, Times::new()?);
     let begun = Instant::now();
     for n in 1..=online {
         let join = Join { user_id: format!("crowd-{n:06}"), user_name: "One of many".to_owned() };
         requests.send(Presence::request(n, 0, Action::Join(join)))?;
     }
     let mut tasks = JoinSet::new();
-    for mut socket in watching {
+    let progress = Progress::of("watchers were told of all", watchers as u64);
+    for (sender, mut receiver) in watching {
+        let (storm, progress) = (storm.clone(), progress.clone());
         tasks.spawn(async move {
-            hear(&mut socket, online_count).await?;
-            anyhow::Ok((begun.elapsed(), socket))
+            hear(&mut receiver, online_count).await?;
+            storm.record(begun.elapsed());
+            progress.add(1);
+            anyhow::Ok((sender, receiver))
         });
     }
-    let mut storm = Vec::new();
-    let mut watching = Vec::new();
+    let mut stay = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        let (took, socket) = done??;
-        storm.push(took);
-        watching.push(socket);
+        stay.push(done??);
     }
-    let used = cpu(&before, &machine.usage()?, online_count * watchers.max(1));
+    let used = system.usages()?.cpu_us(&before, online * watchers.max(1) as u64);
 
     // One newcomer after the other; each is told of all who are there.
-    let mut rosters = Vec::new();
-    let mut stay = Vec::new();
     for n in 0..newcomers {
         let begun = Instant::now();
-        let mut socket = machine.socket("/ws/presence/", &format!("p{n}")).await?;
-        hear(&mut socket, online_count + watchers + n).await?;
-        rosters.push(begun.elapsed());
-        stay.push(socket);
+        let (sender, mut receiver) = system.door.enter(&seat("/ws/presence/", n, true)).await?;
+        hear(&mut receiver, online_count + watchers + n).await?;
+        rosters.record(begun.elapsed());
+        stay.push((sender, receiver));
     }
     drop(requests);
     reading.abort();
     Ok(json!({
         "scenario": "crowd", "online": online, "watchers": watchers, "newcomers": newcomers,
-        "joins_told_to_all_ms": percentiles(storm)?,
-        "cpu_us_per_join_and_watcher": used,
-        "roster_to_a_newcomer_ms": percentiles(rosters)?,
+        "joins_told_to_all_ms": storm.json(),
+        "cpu_us_per_delivery": used,
+        "roster_to_a_newcomer_ms": rosters.json(),
     }))
 }
 
 /// Reads until so many came.
-async fn hear(socket: &mut Client, count: usize) -> Result<()> {
-    for _ in 0..count {
-        let frame = socket.next().await?;
+async fn hear(receiver: &mut Receiver, count: usize) -> Result<()> {
+    for heard in 0..count {
+        let next = tokio::time::timeout(SILENCE_MAX, receiver.text()).await;
+        let frame: Value = serde_json::from_slice(next.with_context(|| format!("{heard} of {count} came"))??)?;
         ensure!(frame["type"] == "user_online", "{frame}");
     }
     Ok(())
 }
 
 /// Services notify users at a steady rate: time from a notification's due time to the user's socket.
-pub(crate) async fn notify(machine: &Machine, users: usize, rate: u32, seconds: u64) -> Result<Value> {
-    let mut sockets = Vec::new();
-    for n in 0..users {
-        let mut socket = machine.socket("/ws/notifications/", &format!("p{n}")).await?;
-        while socket.next().await?["type"] != "unread_count" {}
-        sockets.push(socket);
+pub(crate) async fn notify(system: &System, users: usize, rate: u32, seconds: u64) -> Result<Value> {
+    let seats = (0..users).map(|n| seat("/ws/notifications/", n, true)).collect();
+    let mut sockets = open(&system.door, seats, CONNECTING_MAX).await?;
+    for (_, receiver) in &mut sockets {
+        while next(receiver).await?["type"] != "unread_count" {}
     }
-    let before = machine.usage()?;
-    let interval = Duration::from_secs(1) * u32::try_from(users)? / rate;
-    let count = seconds * u64::from(rate) / u64::try_from(users)?;
-    let begin = Instant::now() + Duration::from_millis(200);
-    let mut tasks = JoinSet::new();
-    for (n, mut socket) in sockets.into_iter().enumerate() {
-        let first = begin + interval * u32::try_from(n)? / u32::try_from(users)?;
-        let due = move |number: u64| first + interval * u32::try_from(number).unwrap_or(u32::MAX);
-        let service = NotificationServiceClient::new(machine.peer());
-        tasks.spawn(async move {
-            let notifying = async {
-                let mut calls = JoinSet::new();
-                for number in 0..count {
-                    tokio::time::sleep_until(due(number).into()).await;
-                    let mut service = service.clone();
-                    let request = NotifyRequest {
-                        user_id: format!("p{n}"),
-                        title: number.to_string(),
-                        ..NotifyRequest::default()
-                    };
-                    calls.spawn(async move { service.notify(request).await });
-                }
-                while let Some(done) = calls.join_next().await {
-                    done??;
-                }
-                anyhow::Ok(())
-            };
-            let hearing = async {
-                let mut latencies = Vec::new();
-                for number in 1..=count {
-                    let frame = socket.next().await?;
-                    let title = frame["data"]["title"].as_str().and_then(|title| title.parse().ok());
-                    latencies.push(due(title.with_context(|| format!("{frame}"))?).elapsed());
-                    let unread = socket.next().await?;
-                    ensure!(unread["count"] == number, "{unread} instead of {number}: lost or doubled");
-                }
-                anyhow::Ok(latencies)
-            };
-            Ok::<_, anyhow::Error>(tokio::try_join!(notifying, hearing)?.1)
+    let before = system.usages()?;
+    let pace = Pace::new(rate, seconds);
+    let (times, late, progress) = (Times::new()?, Times::new()?, Progress::of("notifications told", pace.count));
+    let mut hearing = JoinSet::new();
+    for (n, (_sender, mut receiver)) in sockets.into_iter().enumerate() {
+        let count = pace.count / users as u64 + u64::from((n as u64) < pace.count % users as u64);
+        let first = pace.due(n as u64);
+        let apart = pace.due(users as u64) - pace.begin;
+        let (times, progress) = (times.clone(), progress.clone());
+        hearing.spawn(async move {
+            for number in 1..=count {
+                let frame = next(&mut receiver).await?;
+                let title: u32 =
+                    frame["data"]["title"].as_str().and_then(|title| title.parse().ok()).context("a title")?;
+                times.record((first + apart * title).elapsed());
+                progress.add(1);
+                let unread = next(&mut receiver).await?;
+                ensure!(unread["count"] == number, "{unread} instead of {number}: lost or doubled");
+            }
+            anyhow::Ok(count)
         });
     }
-    let mut latencies = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        latencies.extend(done??);
+    let service = NotificationServiceClient::new(system.grpc()?);
+    let mut calls = JoinSet::new();
+    let mut ticks = pace.start();
+    while let Some(tick) = ticks.recv().await {
+        let mut service = service.clone();
+        let (n, number) = ((tick % users as u64) as usize, tick / users as u64);
+        let request = NotifyRequest { user_id: customer(n), title: number.to_string(), ..NotifyRequest::default() };
+        late.record(pace.due(tick).elapsed());
+        calls.spawn(async move { service.notify(request).await });
     }
-    let told = latencies.len();
+    while let Some(done) = calls.join_next().await {
+        done??;
+    }
+    let mut told = 0;
+    while let Some(done) = hearing.join_next().await {
+        told += done??;
+    }
     Ok(json!({
-        "scenario": "notify", "users": users, "rate": rate, "notifications": told,
-        "latency_ms": percentiles(latencies)?,
-        "cpu_us_per_notification": cpu(&before, &machine.usage()?, told),
+        "scenario": "notify", "users": users, "rate": rate, "seconds": seconds, "notifications": told,
+        "latency_ms": times.json(), "generator_late_ms": late.json(), "lost": 0, "doubled": 0,
+        "cpu_us_per_delivery": system.usages()?.cpu_us(&before, told),
     }))
+}
+
+async fn next(receiver: &mut Receiver) -> Result<Value> {
+    let frame = tokio::time::timeout(SILENCE_MAX, receiver.text()).await.context("nothing came")??;
+    Ok(serde_json::from_slice(frame)?)
 }
