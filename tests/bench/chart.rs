@@ -12,7 +12,7 @@ pub(crate) struct Bar {
 }
 
 const WIDTH: f64 = 860.0;
-const NAMES: f64 = 350.0;
+const NAMES: f64 = 330.0;
 const VALUES: f64 = 90.0;
 const LINE: f64 = 34.0;
 const HEAD: f64 = 62.0;

@@ -3,7 +3,7 @@
 /// Systems in the order of their columns: the layout of `load`, and what readers are told.
 pub(crate) const SYSTEMS: [System; 4] = [
     System { layout: "one-process", name: "Switchboard, one process, SQLite" },
-    System { layout: "cluster", name: "Switchboard, edge and services apart, Postgres, NATS" },
+    System { layout: "cluster", name: "Switchboard, roles apart, Postgres, NATS" },
     System { layout: "django", name: "Django Channels, Postgres, Redis" },
     System { layout: "floor", name: "floor: bare Rust, stores nothing" },
 ];

@@ -29,7 +29,7 @@ what is lost, doubled or out of order is counted, on the sockets of both sides.
 
 const PEERS: &str = "\
 - **Switchboard, one process, SQLite**: `switchboard serve` as it comes, limits on sockets of one user and one address off.
-- **Switchboard, edge and services apart, Postgres, NATS**: `--role edge` and `--role identity,chat,...`, on the same core.
+- **Switchboard, roles apart, Postgres, NATS**: `--role edge` and `--role identity,chat,...`, on the same core.
 - **Django Channels, Postgres, Redis**: [tests/bench/django](tests/bench/django): Daphne (one process), channels_redis with its
   defaults, SimpleJWT, an `AsyncWebsocketConsumer` that stores a message by the ORM and then does `group_send`.
 - **floor**: [tests/bench/floor.rs](tests/bench/floor.rs): tokio-tungstenite and a map of rooms, one process. It stores

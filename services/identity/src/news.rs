@@ -6,11 +6,16 @@ use prost::Message as _;
 use switchboard_bus::{Bus, Heard};
 use switchboard_chassis::Lifecycle;
 use switchboard_proto::identity::v1::{Everybody, WatchRevocationsResponse, watch_revocations_response::Subject};
-use tokio::sync::broadcast;
+use tokio::{
+    sync::broadcast,
+    time::{Duration, Instant, sleep_until},
+};
 
 const SUBJECT: &str = "identity.revocations";
 /// News that wait for a slow watcher, before it must check everybody.
 const NEWS_MAX: usize = 1_024;
+/// Everybody is checked at most so often because news may have been missed: edges may have very many.
+const EVERYBODY_EVERY: Duration = Duration::from_secs(4);
 
 /// Where news go and come from. Cheap to clone.
 #[derive(Clone)]
@@ -26,13 +31,24 @@ impl News {
         let news = Self { bus: Arc::new(bus), watchers: broadcast::Sender::new(NEWS_MAX) };
         let (ours, stopping) = (news.clone(), lifecycle.clone());
         lifecycle.spawn_essential("identity doorbell", async move {
+            let (mut due, mut told_at) = (None, None::<Instant>);
             loop {
                 let heard = tokio::select! {
                     heard = subscription.next() => heard.ok_or("the bus is gone")?,
+                    () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                        (due, told_at) = (None, Some(Instant::now()));
+                        ours.tell_here(everybody());
+                        continue;
+                    }
                     () = stopping.stopped() => return Ok::<_, &'static str>(()),
                 };
                 match heard {
-                    Heard::Missed(_) => ours.tell_here(everybody()),
+                    // While the bus is away, it says so again and again.
+                    Heard::Missed(_) if due.is_some() => {}
+                    Heard::Missed(_) => {
+                        let now = Instant::now();
+                        due = Some(told_at.map_or(now, |told_at| now.max(told_at + EVERYBODY_EVERY)));
+                    }
                     Heard::Payload(payload) => match WatchRevocationsResponse::decode(payload) {
                         Ok(WatchRevocationsResponse { subject }) => ours.tell_here(subject.unwrap_or_else(everybody)),
                         Err(error) => tracing::warn!(%error, "a ring that cannot be read"),
