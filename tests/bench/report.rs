@@ -55,7 +55,10 @@ impl Report<'_> {
             text += "**Not a measurement**: a quick or partial run.\n\n";
         }
         text += ABOUT;
-        text += &format!("\nEach number is of the median of {} runs.\n\n", self.repeat);
+        text += &match self.repeat {
+            1 => "\nEach number is of one run.\n\n".to_owned(),
+            runs => format!("\nEach number is of the median of {runs} runs.\n\n"),
+        };
         text += &format!("{PEERS}\n## The machine\n\n{machine}\n## Durability\n\n");
         text += "What a message has survived before anyone is told of it:\n\n";
         text += &header("", &[]);
