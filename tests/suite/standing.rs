@@ -1,6 +1,7 @@
 //! Sockets end with their credentials, and live on with new ones.
 
 use anyhow::Context as _;
+use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 use switchboard::config::Role;
 use switchboard_proto::identity::v1::{
@@ -78,6 +79,39 @@ async fn a_user_who_is_revoked_is_out_and_may_come_back_with_another_token() -> 
     said(&mut device, "still here").await?;
     again.send(r#"{"message": "and stay"}"#).await?;
     said(&mut other, "and stay").await
+}
+
+/// A token of user 1 with an id of its own, as SimpleJWT makes them.
+fn token_named(sandbox: &Sandbox, id: &str) -> anyhow::Result<String> {
+    let now = jsonwebtoken::get_current_timestamp();
+    let claims = json!({"token_type": "access", "user_id": "1", "jti": id, "iat": now, "exp": now + 3600});
+    let key = EncodingKey::from_secret(sandbox.secrets.jwt_secret.expose().as_bytes());
+    Ok(jsonwebtoken::encode(&Header::default(), &claims, &key)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_revoked_alone_by_itself_or_by_its_id() -> anyhow::Result<()> {
+    let sandbox = Sandbox::start(Backend::Sqlite).await?;
+    sandbox.provision(PEOPLE).await?;
+    let connect =
+        async |token: &str| Client::connect(&format!("ws://{}{CLINIC}?token={token}", sandbox.edge), &[]).await;
+    let (one, two, three) =
+        (token_named(&sandbox, "one")?, token_named(&sandbox, "two")?, token_named(&sandbox, "three")?);
+    let (mut first, mut second, mut third) = (connect(&one).await?, connect(&two).await?, connect(&three).await?);
+    // All are in.
+    third.send(r#"{"content": "hello", "role": "patient"}"#).await?;
+    for socket in [&mut first, &mut second, &mut third] {
+        said(socket, "hello").await?;
+    }
+    revoke(&sandbox, Credential::TokenId("one".into())).await?;
+    ends_with(&mut first, UNAUTHENTICATED).await?;
+    revoke(&sandbox, Credential::Token(two.clone())).await?;
+    ends_with(&mut second, UNAUTHENTICATED).await?;
+    for token in [&one, &two] {
+        ends_with(&mut connect(token).await?, UNAUTHENTICATED).await?;
+    }
+    third.send(r#"{"content": "still here", "role": "patient"}"#).await?;
+    said(&mut third, "still here").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
