@@ -145,18 +145,12 @@ impl Credentials {
 
     /// Keeps looking until the process stops. Sessions of other systems are checked every `interval`.
     pub(crate) fn start(&self, every: Duration, lifecycle: &Lifecycle) {
-        let (watching, polling) = (self.clone(), self.clone());
-        let (stopping, ending) = (lifecycle.clone(), lifecycle.clone());
+        let (looking, stopping) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
             tokio::select! {
-                () = watching.watch() => {}
+                () = looking.watch() => {}
+                () = looking.poll(every) => {}
                 () = stopping.stopped() => {}
-            }
-        });
-        lifecycle.spawn(async move {
-            tokio::select! {
-                () = polling.poll(every) => {}
-                () = ending.stopped() => {}
             }
         });
     }

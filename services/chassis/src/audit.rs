@@ -1,14 +1,6 @@
 //! Who asked for what cannot be undone.
 
-use sha2::{Digest as _, Sha256};
-
-use crate::{Micros, grpc::Caller};
-
-/// What stands for a user who is not to be named any more: the SHA-256 of the id, in hex.
-#[must_use]
-pub fn sha256(user_id: &str) -> String {
-    Sha256::digest(user_id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use crate::{Micros, grpc::Caller, secret::sha256_hex};
 
 /// Somebody asked that something goes. A service stores it with what it did, in the same transaction, and logs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +18,7 @@ impl Asked {
     #[must_use]
     pub fn of<T>(request: &tonic::Request<T>, user_id: &str, at: Micros) -> Self {
         let caller = request.extensions().get::<Caller>().map_or("unknown", Caller::name);
-        Self { caller: caller.to_owned(), at, subject_sha256: sha256(user_id) }
+        Self { caller: caller.to_owned(), at, subject_sha256: sha256_hex(user_id) }
     }
 
     /// Says in the log that it was done, and how many rows went.
@@ -34,4 +26,20 @@ impl Asked {
         let Self { caller, subject_sha256, .. } = self;
         tracing::info!(target: "audit", caller, action, subject_sha256, erased, "a user was erased");
     }
+}
+
+/// Stores in the table `audit` of a service who asked ([`Asked`](crate::audit::Asked)), for which action, and how many rows
+/// went; to be given the transaction in which they do. Like [`on_pool!`](crate::on_pool), one text for both databases.
+#[macro_export]
+macro_rules! record_erasure {
+    ($tx:expr, $asked:expr, $action:expr, $erased:expr) => {
+        sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
+            .bind($asked.at)
+            .bind(&$asked.caller)
+            .bind($action)
+            .bind(&$asked.subject_sha256)
+            .bind(i64::try_from($erased).unwrap_or(i64::MAX))
+            .execute(&mut *$tx)
+            .await?
+    };
 }

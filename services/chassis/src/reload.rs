@@ -1,6 +1,13 @@
 //! What is made of files, and made anew when they change.
 
-use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -98,9 +105,25 @@ impl Files {
     /// # Errors
     /// With the file's name.
     pub fn read(&mut self, file: &Path) -> Result<Vec<u8>, String> {
+        self.read_up_to(file, u64::MAX)
+    }
+
+    /// Reads a file of at most so many bytes.
+    ///
+    /// # Errors
+    /// With the file's name, also when it is larger.
+    pub fn read_up_to(&mut self, file: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
         // What changes while it is read has changed since.
         self.seen.push((file.to_owned(), Stamp::of(file)));
-        fs::read(file).map_err(|error| named(file, &error))
+        let mut bytes = Vec::new();
+        let read = File::open(file).and_then(|file| file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes));
+        match read {
+            Ok(read) if u64::try_from(read).unwrap_or(u64::MAX) > bytes_max => {
+                Err(format!("{}: it is larger than {} KiB", file.display(), bytes_max >> 10))
+            }
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(format!("{}: {error}", file.display())),
+        }
     }
 
     fn changed(&self) -> bool {
@@ -108,12 +131,10 @@ impl Files {
     }
 }
 
-fn named(file: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", file.display())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 const GENERATED_BYTES: usize = 32;
@@ -80,7 +81,17 @@ impl Secret {
 pub fn random_hex() -> io::Result<String> {
     let mut bytes = [0; GENERATED_BYTES];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
+}
+
+/// What stands for a text that is not to be kept: its SHA-256, in hexadecimal. What could be guessed is not hidden by it.
+#[must_use]
+pub fn sha256_hex(text: &str) -> String {
+    hex(&Sha256::digest(text))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Debug for Secret {

@@ -10,7 +10,7 @@ use switchboard_chassis::{
     Micros,
     audit::Asked,
     db::{Db, Result},
-    on_pool,
+    on_pool, record_erasure,
 };
 use uuid::Uuid;
 
@@ -376,14 +376,7 @@ impl Store {
                 .await?;
             let seats = sqlx::query("DELETE FROM seats WHERE user_id = $1").bind(user_id).execute(&mut *tx).await?;
             let erased = (messages, seats.rows_affected());
-            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
-                .bind(asked.at)
-                .bind(&asked.caller)
-                .bind("EraseUser")
-                .bind(&asked.subject_sha256)
-                .bind(i64::try_from(erased.0).unwrap_or(i64::MAX))
-                .execute(&mut *tx)
-                .await?;
+            record_erasure!(tx, asked, "EraseUser", erased.0);
             tx.commit().await?;
             erased
         });

@@ -5,8 +5,7 @@ use std::{collections::HashSet, pin::Pin};
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use prost_types::Timestamp;
-use sha2::{Digest as _, Sha256};
-use switchboard_chassis::{Clock, Error, Kind, Lifecycle, Micros, audit::Asked, clock, secret};
+use switchboard_chassis::{Clock, Error, Kind, Lifecycle, Micros, audit::Asked, clock, secret, secret::sha256_hex};
 use switchboard_proto::identity::v1::{
     AuthenticateRequest, AuthenticateResponse, BatchGetUsersRequest, BatchGetUsersResponse, CreateSessionRequest,
     CreateSessionResponse, DeactivateDeviceRequest, DeactivateDeviceResponse, DeleteSessionRequest,
@@ -85,42 +84,41 @@ impl Identity {
         if self.store.is_revoked(&claimed.id, &token).await? {
             return Err(refused("TOKEN_REVOKED", "the token was revoked"));
         }
-        let user = match self.store.user(&claimed.id).await? {
-            // What the issuer signed fills in what nobody has told us yet, and changes nothing that we were told.
-            Some(mut known) if known.roles.is_empty() && !claimed.roles.is_empty() && self.create_users => {
-                known.roles = claimed.roles;
-                let known = person::checked(known).map_err(|_| claims_invalid())?;
+        let user = self.acquainted(claimed, self.create_users).await.map_err(|error| match error.kind {
+            Kind::Invalid => refused("TOKEN_INVALID", "the token's claims do not describe a user"),
+            _ => error,
+        })?;
+        let user = user.ok_or_else(|| refused("USER_UNKNOWN", "the token's user is not known here"))?;
+        principal(user, expires_at, Of::Token(token))
+    }
+
+    /// The user whom an issuer describes. What it says fills in what nobody has told us yet, and changes nothing that we
+    /// were told; unless it `may_tell` us anything, then `None` for somebody unknown.
+    async fn acquainted(&self, described: User, may_tell: bool) -> Result<Option<User>, Error> {
+        match self.store.user(&described.id).await? {
+            Some(known) if may_tell && known.roles.is_empty() && !described.roles.is_empty() => {
+                let known = person::checked(User { roles: described.roles, ..known })?;
                 self.store.upsert_user(&known, self.clock.now()).await?;
-                known
+                Ok(Some(known))
             }
-            Some(known) => known,
-            None if self.create_users => {
-                let claimed = person::checked(claimed).map_err(|_| claims_invalid())?;
-                self.store.create_user(claimed, self.clock.now()).await?
+            None if may_tell => {
+                let described = person::checked(described)?;
+                Ok(Some(self.store.create_user(described, self.clock.now()).await?))
             }
-            None => return Err(refused("USER_UNKNOWN", "the token's user is not known here")),
-        };
-        if user.inactive {
-            return Err(inactive());
+            known => Ok(known),
         }
-        let ticket = Ticket::of(&user.id, Of::Token(token));
-        Ok(principal(user, expires_at, &ticket))
     }
 
     async fn by_session(&self, key: &str) -> Result<Principal, Error> {
         let bad = || refused("SESSION_INVALID", "the session does not exist or has ended");
-        let Some(session) = self.store.session(&sha256(key)).await? else {
+        let Some(session) = self.store.session(&sha256_hex(key)).await? else {
             return self.by_django(key).await?.ok_or_else(bad);
         };
         if session.expires_at <= self.clock.now() {
             return Err(bad());
         }
         let user = self.store.user(&session.user_id).await?.ok_or_else(bad)?;
-        if user.inactive {
-            return Err(inactive());
-        }
-        let ticket = Ticket::of(&user.id, Of::Session(sha256(key)));
-        Ok(principal(user, session.expires_at, &ticket))
+        principal(user, session.expires_at, Of::Session(sha256_hex(key)))
     }
 
     /// A session of Django's; `None` when it is not good, or there is no Django.
@@ -136,21 +134,10 @@ impl Identity {
             ..User::default()
         };
         let theirs = person::checked(theirs).map_err(|_| refused("SESSION_INVALID", "its user cannot be one here"))?;
-        // As with tokens: what Django says fills in what nobody has told us yet, and changes nothing that we were told.
-        let user = match self.store.user(&theirs.id).await? {
-            Some(mut known) if known.roles.is_empty() && !theirs.roles.is_empty() => {
-                known.roles = theirs.roles;
-                self.store.upsert_user(&known, self.clock.now()).await?;
-                known
-            }
-            Some(known) => known,
-            None => self.store.create_user(theirs, self.clock.now()).await?,
-        };
-        if user.inactive {
-            return Err(inactive());
+        match self.acquainted(theirs, true).await? {
+            Some(user) => principal(user, session.expires_at, Of::Django(key.to_owned())).map(Some),
+            None => Ok(None),
         }
-        let ticket = Ticket::of(&user.id, Of::Django(key.to_owned()));
-        Ok(Some(principal(user, session.expires_at, &ticket)))
     }
 
     /// Those of these sessions of Django's that are good no more. While it cannot be asked, all are.
@@ -349,7 +336,7 @@ impl IdentityService for Identity {
         let ttl = if ttl_seconds == 0 { SESSION_TTL_S } else { ttl_seconds };
         let now = self.clock.now();
         let expires_at = now.saturating_add(ttl * MICROS);
-        self.store.create_session(&sha256(&session_key), &SessionRow { user_id, expires_at }, now).await?;
+        self.store.create_session(&sha256_hex(&session_key), &SessionRow { user_id, expires_at }, now).await?;
         Ok(Response::new(CreateSessionResponse { session_key, expires_at: Some(timestamp(expires_at)) }))
     }
 
@@ -357,33 +344,30 @@ impl IdentityService for Identity {
         &self,
         request: Request<DeleteSessionRequest>,
     ) -> Result<Response<DeleteSessionResponse>, Status> {
-        let user_id = self.store.delete_session(&sha256(&request.into_inner().session_key)).await?;
+        let user_id = self.store.delete_session(&sha256_hex(&request.into_inner().session_key)).await?;
         let deleted = user_id.is_some();
         user_id.into_iter().for_each(|user_id| self.news.tell(watch::Subject::UserId(user_id)));
         Ok(Response::new(DeleteSessionResponse { deleted }))
     }
 }
 
-/// Somebody whose credential is good.
-fn principal(user: User, expires_at: Micros, ticket: &Ticket) -> Principal {
-    Principal {
+/// Somebody whose credential is good, if any credential of theirs is.
+fn principal(user: User, expires_at: Micros, of: Of) -> Result<Principal, Error> {
+    if user.inactive {
+        return Err(refused("USER_INACTIVE", "the user is not active"));
+    }
+    let ends_elsewhere = matches!(of, Of::Django(_));
+    let ticket = Ticket::of(&user.id, of).encode_to_vec();
+    Ok(Principal {
         subject: Some(Subject::User(user)),
         expires_at: Some(timestamp(expires_at)),
-        ticket: ticket.encode_to_vec(),
-        ends_elsewhere: matches!(ticket.of, Some(Of::Django(_))),
-    }
-}
-
-fn inactive() -> Error {
-    refused("USER_INACTIVE", "the user is not active")
+        ticket,
+        ends_elsewhere,
+    })
 }
 
 fn refused(reason: &'static str, message: &str) -> Error {
     Error::new(Kind::Unauthenticated, reason, message)
-}
-
-fn claims_invalid() -> Error {
-    refused("TOKEN_INVALID", "the token's claims do not describe a user")
 }
 
 fn device(row: DeviceRow) -> Device {
@@ -393,9 +377,4 @@ fn device(row: DeviceRow) -> Device {
 fn timestamp(at: Micros) -> Timestamp {
     let (seconds, nanos) = clock::split(at);
     Timestamp { seconds, nanos }
-}
-
-/// What is stored of a session's key: it is random, so a plain hash is enough.
-fn sha256(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

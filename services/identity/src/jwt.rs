@@ -17,13 +17,12 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
-use std::{io, sync::Arc};
+use std::io;
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::Serialize;
-use switchboard_chassis::{Error, Kind, Lifecycle, Micros, Secret};
+use switchboard_chassis::{Error, Kind, Lifecycle, Micros, Secret, reload::Reloaded};
 use switchboard_proto::identity::v1::User;
-use tokio::sync::watch;
 
 use self::{
     claims::{Raw, Rules},
@@ -47,7 +46,7 @@ pub struct Verifier {
 
 enum Keys {
     Fixed(KeySet),
-    File(watch::Receiver<Arc<KeySet>>),
+    File(Reloaded<KeySet>),
     Jwks(Jwks),
 }
 
@@ -87,10 +86,7 @@ impl Verifier {
         let token = Unchecked::read(token)?;
         let verdict = match &self.keys {
             Keys::Fixed(keys) => keys.verdict(&token),
-            Keys::File(keys) => {
-                let keys = keys.borrow().clone();
-                keys.verdict(&token)
-            }
+            Keys::File(keys) => keys.now().verdict(&token),
             Keys::Jwks(keys) => {
                 keys.check(&token).await?;
                 Verdict::Signed

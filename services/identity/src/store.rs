@@ -7,7 +7,7 @@ use switchboard_chassis::{
     Micros,
     audit::Asked,
     db::{Db, Result},
-    on_pool,
+    on_pool, record_erasure,
 };
 use switchboard_proto::identity::v1::User;
 
@@ -152,14 +152,7 @@ impl Store {
             sqlx::query("DELETE FROM sessions WHERE user_id = $1").bind(id).execute(&mut *tx).await?;
             sqlx::query("DELETE FROM profiles WHERE user_id = $1").bind(id).execute(&mut *tx).await?;
             let done = sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(&mut *tx).await?.rows_affected();
-            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
-                .bind(asked.at)
-                .bind(&asked.caller)
-                .bind("DeleteUser")
-                .bind(&asked.subject_sha256)
-                .bind(i64::try_from(done).unwrap_or(i64::MAX))
-                .execute(&mut *tx)
-                .await?;
+            record_erasure!(tx, asked, "DeleteUser", done);
             tx.commit().await?;
             done
         });

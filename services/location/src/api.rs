@@ -62,11 +62,9 @@ impl LocationService for Locations {
         let user_id = request.get_ref().user_id.clone();
         switchboard_sessions::check_user_id("user_id", &user_id)?;
         let _turn = self.rooms.store.turn().await;
-        let now = self.rooms.hub.now();
-        let asked = Asked::of(&request, &user_id, now);
-        let erased = self.rooms.store.erase(&user_id, now).await?;
-        self.rooms.hub.forget(&user_id, now);
-        self.rooms.store.audit(&asked, erased).await?;
+        let asked = Asked::of(&request, &user_id, self.rooms.hub.now());
+        let erased = self.rooms.store.erase(&user_id, &asked).await?;
+        self.rooms.hub.forget(&user_id, asked.at);
         asked.done("location.EraseUser", erased);
         Ok(Response::new(EraseUserResponse { positions_erased: i64::try_from(erased).unwrap_or(i64::MAX) }))
     }

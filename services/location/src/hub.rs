@@ -9,7 +9,7 @@ use std::{
 
 use prost::Message as _;
 use switchboard_bus::{Bus, Heard, Parts, Subscription, Wanted};
-use switchboard_chassis::{Clock, Lifecycle, Micros, audit::sha256, error::RETRY_AFTER};
+use switchboard_chassis::{Clock, Lifecycle, Micros, error::RETRY_AFTER, secret::sha256_hex};
 use switchboard_proto::{
     location::v1::{Joined, Moved, share_response::Event},
     part,
@@ -180,7 +180,7 @@ impl Hub {
         };
         let _turn = store.turn().await;
         for (user, erased_at) in erasures {
-            self.forget_here(erased_at, |id| sha256(id) == user);
+            self.forget_here(erased_at, |id| sha256_hex(id) == user);
         }
     }
 

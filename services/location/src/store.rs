@@ -3,9 +3,10 @@
 use sqlx::{FromRow, QueryBuilder};
 use switchboard_chassis::{
     Micros,
-    audit::{Asked, sha256},
+    audit::Asked,
     db::{Db, Result},
-    on_pool,
+    on_pool, record_erasure,
+    secret::sha256_hex,
 };
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -79,8 +80,8 @@ impl Store {
                         .push_bind(position.accuracy_m)
                         .push_bind(position.heading_deg)
                         .push_bind(position.at)
-                        .push_bind(sha256(&pair.customer_id))
-                        .push_bind(sha256(&pair.therapist_id));
+                        .push_bind(sha256_hex(&pair.customer_id))
+                        .push_bind(sha256_hex(&pair.therapist_id));
                 });
                 query.push(
                     ") INSERT INTO positions (customer_id, therapist_id, latitude, longitude, accuracy_m, heading_deg, at)
@@ -109,38 +110,31 @@ impl Store {
     }
 
     /// Deletes the positions of a user's shares, and notes the time: no instance stores one from before it again.
-    pub(crate) async fn erase(&self, user_id: &str, at: Micros) -> Result<u64> {
-        Ok(on_pool!(&self.db.write, pool => {
+    pub(crate) async fn erase(&self, user_id: &str, asked: &Asked) -> Result<u64> {
+        let erased = on_pool!(&self.db.write, pool => {
+            // First, and at once: whoever stores a position from now on knows of it.
             sqlx::query(
                 "INSERT INTO erasures (user_sha256, at) VALUES ($1, $2)
                  ON CONFLICT (user_sha256) DO UPDATE SET at = excluded.at WHERE excluded.at > erasures.at",
             )
-            .bind(sha256(user_id))
-            .bind(at)
+            .bind(&asked.subject_sha256)
+            .bind(asked.at)
             .execute(pool)
             .await?;
-            sqlx::query("DELETE FROM positions WHERE (customer_id = $1 OR therapist_id = $1) AND at <= $2")
-                .bind(user_id)
-                .bind(at)
-                .execute(pool)
-                .await?
-                .rows_affected()
-        }))
-    }
-
-    /// Notes who asked for that.
-    pub(crate) async fn audit(&self, asked: &Asked, erased: u64) -> Result<()> {
-        on_pool!(&self.db.write, pool => {
-            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
-                .bind(asked.at)
-                .bind(&asked.caller)
-                .bind("EraseUser")
-                .bind(&asked.subject_sha256)
-                .bind(i64::try_from(erased).unwrap_or(i64::MAX))
-                .execute(pool)
-                .await?;
+            let mut tx = pool.begin().await?;
+            let erased =
+                sqlx::query("DELETE FROM positions WHERE (customer_id = $1 OR therapist_id = $1) AND at <= $2")
+                    .bind(user_id)
+                    .bind(asked.at)
+                    .execute(&mut *tx)
+                    .await?
+                    .rows_affected();
+            record_erasure!(tx, asked, "EraseUser", erased);
+            tx.commit().await?;
+            erased
         });
-        self.db.scrub().await
+        self.db.scrub().await?;
+        Ok(erased)
     }
 
     /// Who was erased since a time, by the hash of the id, and when.

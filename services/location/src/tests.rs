@@ -11,7 +11,8 @@ use std::{
 use switchboard_bus::Bus;
 use switchboard_chassis::{
     Clock,
-    audit::sha256,
+    audit::Asked,
+    secret::sha256_hex,
     testing::{Backend, database},
 };
 
@@ -78,7 +79,8 @@ async fn positions_are_stored_late_and_together_and_expire(backend: Backend) {
 
     // Another instance erased, and this one has not heard of it yet.
     hub.moved(&pair("a"), position(3.0, 1_061 * SECOND), None);
-    store.erase("t", 1_061 * SECOND).await.expect("erased");
+    let asked = Asked { caller: "a test".to_owned(), at: 1_061 * SECOND, subject_sha256: sha256_hex("t") };
+    store.erase("t", &asked).await.expect("erased");
     keeper.store().await;
     assert_eq!(stored("a").await, None, "nobody stores again what was erased");
     // Whoever is erased may come back.
@@ -86,7 +88,7 @@ async fn positions_are_stored_late_and_together_and_expire(backend: Backend) {
     hub.moved(&pair("a"), again, None);
     keeper.store().await;
     assert_eq!(stored("a").await, Some(again));
-    assert_eq!(store.erasures(hub.horizon()).await.expect("an answer"), [(sha256("t"), 1_061 * SECOND)]);
+    assert_eq!(store.erasures(hub.horizon()).await.expect("an answer"), [(sha256_hex("t"), 1_061 * SECOND)]);
     now.store(1_122 * SECOND, Ordering::Relaxed);
     keeper.expire().await;
     assert_eq!(store.erasures(0).await.expect("an answer"), [], "there is nothing left to keep from being stored");

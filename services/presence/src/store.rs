@@ -5,7 +5,7 @@ use switchboard_chassis::{
     Micros,
     audit::Asked,
     db::{Db, Pool, Result},
-    on_pool,
+    on_pool, record_erasure,
 };
 use uuid::Uuid;
 
@@ -78,14 +78,7 @@ impl Store {
             let mut tx = pool.begin().await?;
             let done =
                 sqlx::query("DELETE FROM last_seen WHERE user_id = $1").bind(user_id).execute(&mut *tx).await?.rows_affected();
-            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
-                .bind(asked.at)
-                .bind(&asked.caller)
-                .bind("EraseUser")
-                .bind(&asked.subject_sha256)
-                .bind(i64::try_from(done).unwrap_or(i64::MAX))
-                .execute(&mut *tx)
-                .await?;
+            record_erasure!(tx, asked, "EraseUser", done);
             tx.commit().await?;
             done
         });

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use switchboard_chassis::Secret;
+use switchboard_chassis::{Secret, reload::Files};
 
 use super::{fetch, file};
 
@@ -193,8 +193,8 @@ impl JwtConfig {
             )),
             Source::Secret(_) => None,
             Source::File(path) => {
-                let wrong = file::read(path).and_then(|text| file::keys(&text, algorithm)).err()?;
-                Some(format!("auth.jwt.public_key_file: {}: {wrong}", path.display()))
+                let wrong = file::read(path, algorithm, &mut Files::default()).err()?;
+                Some(format!("auth.jwt.public_key_file: {wrong}"))
             }
             Source::Jwks(url) => fetch::check_url(url).err().map(|wrong| format!("auth.jwt.jwks_url: {wrong}")),
         }

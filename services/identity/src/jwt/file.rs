@@ -1,76 +1,43 @@
 //! Public keys in a file, which may change.
 
-use std::{fs::File, io::Read as _, path::Path, sync::Arc, time::Duration};
+use std::path::Path;
 
 use jsonwebtoken::{DecodingKey, jwk::Jwk};
-use switchboard_chassis::Lifecycle;
-use tokio::sync::watch;
+use switchboard_chassis::{
+    Lifecycle,
+    reload::{Files, Reloaded},
+};
 
 use super::{
     Algorithm,
     key::{Key, KeySet, TRIES_MAX},
 };
 
-const FILE_BYTES_MAX: usize = 64 * 1024;
-/// How often the file is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// Reads the keys, now and whenever they change.
+/// The keys of a file, now and whenever it changes.
 ///
 /// # Errors
 /// What is wrong with the file now. Later, what is wrong is logged, and the keys stay as they are.
-pub(super) fn watch(
-    path: &Path,
-    algorithm: Algorithm,
-    lifecycle: &Lifecycle,
-) -> Result<watch::Receiver<Arc<KeySet>>, String> {
-    let mut last = read(path);
-    let first = last.clone().and_then(|text| keys(&text, algorithm))?;
-    let (current, watched) = watch::channel(Arc::new(first));
-    let (path, ended) = (path.to_owned(), lifecycle.clone());
-    lifecycle.spawn_server::<String>("keys in a file", async move {
-        loop {
-            tokio::select! {
-                () = ended.drained() => return Ok(()),
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
-            }
-            // A file system may be slow.
-            let looked_at = path.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || read(&looked_at)).await else { continue };
-            if now == last {
-                continue;
-            }
-            match now.clone().and_then(|text| keys(&text, algorithm)) {
-                Ok(keys) => {
-                    tracing::info!(file = %path.display(), keys = keys.keys.len(), "the public keys of tokens have changed");
-                    current.send_replace(Arc::new(keys));
-                }
-                Err(wrong) => {
-                    tracing::warn!(file = %path.display(), wrong, "the public keys of tokens stay as they were");
-                }
-            }
-            last = now;
-        }
-    });
-    Ok(watched)
+pub(super) fn watch(path: &Path, algorithm: Algorithm, lifecycle: &Lifecycle) -> Result<Reloaded<KeySet>, String> {
+    let path = path.to_owned();
+    Reloaded::new("auth.jwt.public_key_file", move |files| read(&path, algorithm, files), lifecycle)
 }
 
-/// What is in the file.
+/// The keys of a file.
 ///
 /// # Errors
-/// When it cannot be read or is too large.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    if text.len() > FILE_BYTES_MAX { Err("it is larger than 64 KiB".to_owned()) } else { Ok(text) }
+/// With the file's name: when it cannot be read or is too large, or what is wrong with its keys.
+pub(super) fn read(path: &Path, algorithm: Algorithm, files: &mut Files) -> Result<KeySet, String> {
+    let text = files.read_up_to(path, FILE_BYTES_MAX)?;
+    keys(&text, algorithm).map_err(|wrong| format!("{}: {wrong}", path.display()))
 }
 
 /// The public keys in PEM blocks.
 ///
 /// # Errors
 /// What is wrong with which block.
-pub(super) fn keys(text: &[u8], algorithm: Algorithm) -> Result<KeySet, String> {
+fn keys(text: &[u8], algorithm: Algorithm) -> Result<KeySet, String> {
     let blocks = pem::parse_many(text).map_err(|error| format!("it is not PEM: {error}"))?;
     // What cannot be read as a block is passed over as a remark; a key must not be lost like that.
     let begun = text.windows(BEGIN.len()).filter(|window| *window == BEGIN).count();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::QueryBuilder;
-use switchboard_chassis::{Micros, audit::Asked, db::Result, on_pool};
+use switchboard_chassis::{Micros, audit::Asked, db::Result, on_pool, record_erasure};
 use uuid::Uuid;
 
 use super::{
@@ -104,14 +104,7 @@ impl Store {
                 let row: InboxRow = raise([(user_id, rise)]).build_query_as().fetch_one(&mut *tx).await?;
                 inbox = row.keyed().1;
             }
-            sqlx::query("INSERT INTO audit (at, caller, action, subject_sha256, erased) VALUES ($1, $2, $3, $4, $5)")
-                .bind(asked.at)
-                .bind(&asked.caller)
-                .bind("EraseUser")
-                .bind(&asked.subject_sha256)
-                .bind(i64::try_from(erased).unwrap_or(i64::MAX))
-                .execute(&mut *tx)
-                .await?;
+            record_erasure!(tx, asked, "EraseUser", erased);
             tx.commit().await?;
             (erased, inbox)
         });
