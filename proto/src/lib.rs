@@ -45,6 +45,14 @@ pub mod presence {
     }
 }
 
+/// `switchboard.webhook.v1`: what could not be delivered.
+pub mod webhook {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/switchboard.webhook.v1.rs");
+    }
+}
+
 pub mod json;
 pub mod part;
 pub mod wire;

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, env, error::Error, fs, path::Path};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "switchboard/chat/v1/chat.proto",
     "switchboard/identity/v1/identity.proto",
     "switchboard/location/v1/location.proto",
     "switchboard/notification/v1/notification.proto",
     "switchboard/presence/v1/presence.proto",
+    "switchboard/webhook/v1/webhook.proto",
 ];
 
 #[test]

@@ -17,9 +17,10 @@ use switchboard_identity::AuthConfig;
 use switchboard_location::LocationConfig;
 use switchboard_notification::NotificationConfig;
 use switchboard_presence::PresenceConfig;
+use switchboard_webhooks::WebhooksConfig;
 
 /// Settings that may be given as `..._FILE`.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 10] = [
     "grpc.token",
     "auth.jwt.secret",
     "auth.django.secret_key",
@@ -28,6 +29,8 @@ const SECRETS: [&str; 8] = [
     "store.url",
     "bus.password",
     "bus.token",
+    "webhooks.secret",
+    "webhooks.previous_secret",
 ];
 
 /// Everything that can be set.
@@ -60,6 +63,8 @@ pub struct Config {
     pub notification: NotificationConfig,
     /// `[presence]`
     pub presence: PresenceConfig,
+    /// `[webhooks]`
+    pub webhooks: WebhooksConfig,
 }
 
 impl Default for Config {
@@ -78,6 +83,7 @@ impl Default for Config {
             location: LocationConfig::default(),
             notification: NotificationConfig::default(),
             presence: PresenceConfig::default(),
+            webhooks: WebhooksConfig::default(),
         }
     }
 }
@@ -203,6 +209,7 @@ impl Config {
         mistakes.extend(config.chat.mistakes());
         mistakes.extend(config.location.mistakes());
         mistakes.extend(config.presence.mistakes());
+        mistakes.extend(config.webhooks.mistakes());
         if let Err(wrong) = db::check_url(config.store.url.expose()) {
             mistakes.push(format!("store.url: {wrong}"));
         }

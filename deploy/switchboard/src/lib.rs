@@ -106,6 +106,7 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     let mut services = Services::new(trust.guard(secrets), &[switchboard_proto::FILE_DESCRIPTOR_SET]);
 
     let mut absences = None;
+    let mut outboxes = Vec::new();
     for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
         let open = async |migrations| {
             Db::open(&config.store, &config.data_dir, role.name(), migrations).await.map_err(anyhow::Error::from)
@@ -117,14 +118,19 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
                 let db = open(&switchboard_identity::MIGRATIONS).await?;
                 let mut auth = config.auth.clone();
                 auth.jwt.secret = secrets.jwt_secret.clone();
-                let service = switchboard_identity::service(db, bus.another(), &auth, clock.clone(), lifecycle).await?;
+                let webhooks = &config.webhooks;
+                let (service, outbox) =
+                    switchboard_identity::service(db, bus.another(), &auth, webhooks, clock.clone(), lifecycle).await?;
                 services.add(service).await;
+                outboxes.push(outbox);
             }
             Role::Chat => {
                 let db = open(&switchboard_chat::MIGRATIONS).await?;
-                let (service, theirs) =
-                    switchboard_chat::service(db, bus.another(), &config.chat, clock.clone(), lifecycle).await?;
+                let (settings, webhooks) = (&config.chat, &config.webhooks);
+                let (service, theirs, outbox) =
+                    switchboard_chat::service(db, bus.another(), settings, webhooks, clock.clone(), lifecycle).await?;
                 services.add(service).await;
+                outboxes.push(outbox);
                 absences = Some(theirs);
             }
             Role::Location => {
@@ -151,6 +157,9 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
         }
     }
 
+    if !outboxes.is_empty() {
+        services.add(switchboard_webhooks::service(outboxes)).await;
+    }
     let services = services.build();
     let local = services.peer();
     if let Some(listener) = listeners.grpc {

@@ -27,6 +27,7 @@ pub const SCOPES: Scopes = &[
     ("switchboard.chat.v1.ChatService/ListConversations", Read),
     ("switchboard.chat.v1.ChatService/ListMessages", Read),
     ("switchboard.chat.v1.ChatService/ListContacts", Read),
+    ("switchboard.chat.v1.ChatService/Watch", Read),
     ("switchboard.chat.v1.ChatService/Converse", Write),
     ("switchboard.chat.v1.ChatService/OpenConversation", Write),
     ("switchboard.chat.v1.ChatService/SendMessage", Write),
@@ -48,6 +49,8 @@ pub const SCOPES: Scopes = &[
     ("switchboard.presence.v1.PresenceService/ListOnline", Read),
     ("switchboard.presence.v1.PresenceService/Track", Write),
     ("switchboard.presence.v1.PresenceService/EraseUser", Admin),
+    ("switchboard.webhook.v1.WebhookService/ListDeadLetters", Read),
+    ("switchboard.webhook.v1.WebhookService/RetryDeadLetters", Write),
 ];
 
 #[cfg(test)]

@@ -13,9 +13,11 @@ use switchboard_proto::notification::v1::{
     BatchNotifyRequest, NotifyRequest, notification_service_client::NotificationServiceClient,
 };
 use switchboard_sessions::{GroupCommit, start_group_commit};
+use switchboard_webhooks::WebhooksConfig;
 use uuid::Uuid;
 
 use crate::{
+    hooks,
     hub::Hub,
     model::Kind,
     store::{Absence, Store},
@@ -89,6 +91,25 @@ impl From<NotifyKind> for Kind {
     }
 }
 
+/// Of whom it is noted that they were not there.
+#[derive(Clone, Debug)]
+pub(crate) struct Noted {
+    pub(crate) config: ChatConfig,
+    pub(crate) webhooks: WebhooksConfig,
+}
+
+impl Noted {
+    /// Whether that is noted in conversations of a kind.
+    pub(crate) fn notes(&self, kind: Kind) -> bool {
+        self.config.notifies(kind) || self.webhooks.tells_offline(kind)
+    }
+
+    fn notes_nothing(&self) -> bool {
+        let kinds = [Kind::Therapy, Kind::Clinic, Kind::Mobile, Kind::Mentoring, Kind::Consultation];
+        !kinds.into_iter().any(|kind| self.notes(kind))
+    }
+}
+
 /// Somebody was in a conversation at a time, and missed nothing up to then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
@@ -115,7 +136,7 @@ pub(crate) fn arrivals(store: Arc<Store>, lifecycle: &Lifecycle) -> Arrivals {
 
 /// What is left to start when the notification service can be reached.
 pub struct Absences {
-    pub(crate) config: ChatConfig,
+    pub(crate) noted: Noted,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) clock: Clock,
@@ -124,13 +145,13 @@ pub struct Absences {
 impl Absences {
     /// Notifies until the process stops.
     pub fn notify(self, notifications: Peer, lifecycle: &Lifecycle) {
-        if self.config.notify_kinds.is_empty() {
+        if self.noted.notes_nothing() {
             return;
         }
         let notifications = NotificationServiceClient::new(notifications);
         let stopping = lifecycle.clone();
         lifecycle.spawn(async move {
-            let delay = Duration::from_millis(self.config.notify_delay_ms);
+            let delay = Duration::from_millis(self.noted.config.notify_delay_ms);
             let mut forget_at = tokio::time::Instant::now() + FORGET_INTERVAL;
             let mut is_failing = false;
             loop {
@@ -149,7 +170,7 @@ impl Absences {
                 }
                 if tokio::time::Instant::now() >= forget_at {
                     // The database said why in the log, if it failed.
-                    let _ = self.store.forget_told(self.clock.now() - self.config.burst()).await;
+                    let _ = self.store.forget_told(self.clock.now() - self.noted.config.burst()).await;
                     forget_at = tokio::time::Instant::now() + FORGET_INTERVAL;
                 }
             }
@@ -169,10 +190,16 @@ impl Absences {
                 untold.into_iter().partition(|absence| self.hub.is_there(absence.conversation_id, &absence.user_id));
             let arrival = |Absence { conversation_id, user_id, .. }| Arrival { conversation_id, user_id, at: now };
             self.store.came(&there.into_iter().map(arrival).collect::<Vec<_>>()).await?;
-            if !away.is_empty() {
-                let request = BatchNotifyRequest { notifications: away.iter().map(notification).collect() };
+            let is_by_webhook = |absence: &Absence| self.noted.webhooks.tells_offline(absence.kind());
+            let (inbox, hooks_only): (Vec<Absence>, Vec<Absence>) =
+                away.into_iter().partition(|absence| self.noted.config.notifies(absence.kind()));
+            if !hooks_only.is_empty() {
+                self.store.told(hooks_only, is_by_webhook).await?;
+            }
+            if !inbox.is_empty() {
+                let request = BatchNotifyRequest { notifications: inbox.iter().map(notification).collect() };
                 notifications.clone().batch_notify(request).await?;
-                self.store.told(away).await?;
+                self.store.told(inbox, is_by_webhook).await?;
             }
             if !is_full {
                 return Ok(());
@@ -183,7 +210,7 @@ impl Absences {
 
 /// Says that there is a message, and nothing of what it says.
 fn notification(absence: &Absence) -> NotifyRequest {
-    let kind = absence.kind().as_str_name().trim_start_matches("CONVERSATION_KIND_").to_lowercase();
+    let kind = hooks::kind_name(absence.kind());
     let text = |value: String| Value { kind: Some(ValueKind::StringValue(value)) };
     let data = [
         ("conversation_id", absence.conversation_id.to_string()),

@@ -9,8 +9,8 @@ use switchboard_proto::{
         EraseUserResponse, GetConversationRequest, GetConversationResponse, ListContactsRequest, ListContactsResponse,
         ListConversationsRequest, ListConversationsResponse, ListMessagesRequest, ListMessagesResponse,
         OpenConversationRequest, OpenConversationResponse, SendMessageRequest, SendMessageResponse,
-        UpdateReceiptsRequest, UpdateReceiptsResponse, chat_service_server::ChatService, converse_response::Event,
-        get_conversation_request,
+        UpdateReceiptsRequest, UpdateReceiptsResponse, WatchRequest, chat_service_server::ChatService,
+        converse_response::Event, get_conversation_request,
     },
     wire,
 };
@@ -25,6 +25,7 @@ use crate::{
     model::{self, Conversation, Kind, MessageName, Refusal, Role},
     rules,
     store::{ConversationKey, MessagesFrom, Summary, Whose},
+    watch::{Feed, WatchStream},
     writer::{self, Sender},
 };
 
@@ -37,6 +38,7 @@ const MESSAGES_PAGE_MAX: u32 = 1000;
 /// The chat service.
 pub struct Chat {
     pub(crate) rooms: Rooms,
+    pub(crate) feed: Feed,
 }
 
 impl Chat {
@@ -57,6 +59,11 @@ impl Chat {
 #[tonic::async_trait]
 impl ChatService for Chat {
     type ConverseStream = switchboard_sessions::Stream<wire::Chat>;
+    type WatchStream = WatchStream;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(self.feed.watch(request.into_inner()).await?))
+    }
 
     async fn converse(
         &self,
@@ -73,6 +80,9 @@ impl ChatService for Chat {
         let opening = rules::opening(request.into_inner())?;
         let clock = &self.rooms.clock;
         let (conversation, created) = self.rooms.store.open(&opening, clock.new_id(), clock.now()).await??;
+        if created {
+            self.feed.ring();
+        }
         let conversation = Some(convert::conversation(&conversation));
         Ok(Response::new(OpenConversationResponse { conversation, created }))
     }
@@ -231,6 +241,7 @@ impl ChatService for Chat {
         let asked = Asked::of(&request, &user_id, self.rooms.clock.now());
         let (messages, seats) = self.rooms.store.erase(&user_id, &asked).await?;
         self.rooms.hub.unseat(&user_id);
+        self.feed.ring();
         asked.done("chat.EraseUser", messages);
         Ok(Response::new(EraseUserResponse {
             messages_erased: i64::try_from(messages).unwrap_or(i64::MAX),

@@ -179,7 +179,8 @@ impl Rooms {
     pub(crate) async fn read(&self, admitted: &Admitted, reading: &Reading, after: u64) -> Result<Read, Refusal> {
         let Admitted { conversation, user_id, role } = admitted;
         self.hub.arrived(conversation, user_id);
-        let Marked { changed, up_to } = self.store.mark(conversation, user_id, *role, reading, after).await??;
+        let Marked { changed, up_to } =
+            self.store.mark(conversation, user_id, *role, reading, after, self.clock.now()).await??;
         let next = changed.last().filter(|_| changed.len() >= RECEIPT_MESSAGES_MAX).map(|last| last.seq);
         // A consultation's reader is always told of; the other protocols tell only what changed.
         let is_told = conversation.kind == Kind::Consultation && up_to.is_some();

@@ -11,7 +11,7 @@ use switchboard_proto::{
 };
 use uuid::Uuid;
 
-use crate::{hub::Hub, model::Conversation};
+use crate::{bell::Bell, hub::Hub, model::Conversation};
 
 const SUBJECT: &str = "chat.events";
 
@@ -30,6 +30,7 @@ struct Ring {
 pub(crate) struct Doorbell {
     bus: Bus,
     parts: Parts,
+    feed: Bell,
 }
 
 /// The part of the subject in which a conversation's events are told.
@@ -39,14 +40,17 @@ pub(crate) fn part_of(conversation: &Conversation) -> Part {
 
 impl Doorbell {
     /// Takes the place; what is heard is to be given to [`listen`].
-    pub(crate) async fn take(bus: Bus) -> std::io::Result<(Self, Subscription)> {
+    pub(crate) async fn take(bus: Bus, feed: Bell) -> std::io::Result<(Self, Subscription)> {
         let subscription = bus.subscribe(SUBJECT).await?;
         let parts = subscription.parts().clone();
-        Ok((Self { bus, parts }, subscription))
+        Ok((Self { bus, parts, feed }, subscription))
     }
 
     /// Tells other instances what was stored or said.
     pub(crate) fn ring(&self, part: Part, conversation_id: Uuid, event: &Event) {
+        if !matches!(event, Event::Typing(_) | Event::ParticipantJoined(_) | Event::ParticipantLeft(_)) {
+            self.feed.ring();
+        }
         self.bus.publish((SUBJECT, part), || {
             let frame = ConverseResponse { sessions: Vec::new(), event: Some(event.clone()), answer: None };
             Ring { conversation_id: conversation_id.as_bytes().to_vec(), frame: Some(frame) }.encode_to_vec().into()

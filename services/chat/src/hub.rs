@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
-    Asker, ChatConfig, Link,
-    absence::{Arrival, Arrivals},
+    Asker, Link,
+    absence::{Arrival, Arrivals, Noted},
     convert,
     doorbell::{Doorbell, part_of},
     model::{self, Conversation, Kind, Openness, Refusal, Role},
@@ -43,7 +43,7 @@ pub(crate) struct Hub {
     store: Arc<Store>,
     doorbell: Doorbell,
     clock: Clock,
-    config: ChatConfig,
+    noted: Noted,
     arrivals: Arrivals,
 }
 
@@ -92,14 +92,8 @@ pub(crate) struct Admitted {
 }
 
 impl Hub {
-    pub(crate) fn new(
-        store: Arc<Store>,
-        doorbell: Doorbell,
-        clock: Clock,
-        config: ChatConfig,
-        arrivals: Arrivals,
-    ) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), store, doorbell, clock, config, arrivals }
+    pub(crate) fn new(store: Arc<Store>, doorbell: Doorbell, clock: Clock, noted: Noted, arrivals: Arrivals) -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), store, doorbell, clock, noted, arrivals }
     }
 
     fn shard(&self, id: Uuid) -> MutexGuard<'_, HashMap<Uuid, Room>> {
@@ -199,7 +193,7 @@ impl Hub {
 
     /// Somebody is in a conversation, and misses nothing any more.
     pub(crate) fn arrived(&self, conversation: &Conversation, user_id: &str) {
-        if self.config.notifies(conversation.kind) {
+        if self.noted.notes(conversation.kind) {
             // When too many come at once, one may be notified of what was seen.
             let (conversation_id, user_id, at) = (conversation.id, user_id.to_owned(), self.clock.now());
             let _ = self.arrivals.push(Arrival { conversation_id, user_id, at });
@@ -208,7 +202,7 @@ impl Hub {
 
     /// Who of a conversation is not there while somebody writes, and shall be notified of it.
     pub(crate) fn absent(&self, conversation: &Conversation, sender_id: &str) -> Vec<String> {
-        if !self.config.notifies(conversation.kind) {
+        if !self.noted.notes(conversation.kind) {
             return Vec::new();
         }
         let rooms = self.shard(conversation.id);

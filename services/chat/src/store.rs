@@ -2,6 +2,7 @@
 
 mod absences;
 mod append;
+pub(crate) mod feed;
 mod lists;
 mod rows;
 
@@ -12,15 +13,18 @@ use switchboard_chassis::{
     db::{Db, Result},
     on_pool, record_erasure,
 };
+use switchboard_webhooks::{Outbox, enqueue, forget};
 use uuid::Uuid;
 
 pub(crate) use absences::Absence;
 pub(crate) use lists::{ConversationKey, MessagesFrom, Summary, Whose};
 
 use crate::{
+    hooks,
     model::{self, Conversation, Kind, MessageName, Named, Opening, Openness, Reading, Refusal, Role, Seat, Which},
     rules::{self, RECEIPT_MESSAGES_MAX},
 };
+use feed::{Gone, Happening, Moved, record_event};
 use rows::{CONVERSATION_COLUMNS, ConversationRow, NamedRow, SeatRow};
 use switchboard_proto::chat::v1::RefusalReason;
 
@@ -42,11 +46,13 @@ pub(crate) struct Store {
     db: Db,
     /// After so long without a message a burst of messages is over.
     burst: Micros,
+    /// What other systems are told.
+    outbox: Outbox,
 }
 
 impl Store {
-    pub(crate) fn new(db: Db, burst: Micros) -> Self {
-        Self { db, burst }
+    pub(crate) fn new(db: Db, burst: Micros, outbox: Outbox) -> Self {
+        Self { db, burst, outbox }
     }
 
     /// Gets or creates; true when it was created.
@@ -89,6 +95,7 @@ impl Store {
             let id = opening.id.unwrap_or(new_id);
             if self.insert(opening, id, people, now).await? {
                 // Read back: the number may have been chosen by the database.
+                self.outbox.ring();
                 if let Some(made) = self.conversation(id).await? {
                     return Ok(Ok((made, true)));
                 }
@@ -140,6 +147,10 @@ impl Store {
                     .execute(&mut *tx)
                     .await?;
             }
+            record_event!(tx, Happening::Opened, id, None, String::new(), now);
+            let number = opening.number.unwrap_or(next);
+            let event = hooks::opened(opening, id, number, now);
+            enqueue!(tx, self.outbox, &event);
             tx.commit().await?;
             true
         }))
@@ -226,6 +237,7 @@ impl Store {
         role: Role,
         reading: &Reading,
         after: u64,
+        now: Micros,
     ) -> Result<Result<Marked, Refusal>> {
         let conversation_id = conversation.id;
         let names = match &reading.which {
@@ -249,7 +261,8 @@ impl Store {
             return Ok(Ok(Marked { changed: Vec::new(), up_to: up_to.map(NamedRow::named) }));
         }
         let status = i32::from(reading.status);
-        let mut changed: Vec<NamedRow> = on_pool!(&self.db.write, pool => {
+        let changed: Vec<Named> = on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
             let mut query = QueryBuilder::new("UPDATE messages SET status = ");
             query.push_bind(status);
             query.push(" WHERE conversation_id = ").push_bind(conversation_id);
@@ -275,14 +288,18 @@ impl Store {
             }
             query.push(format!(" ORDER BY seq LIMIT {RECEIPT_MESSAGES_MAX}) AND status < ")).push_bind(status);
             query.push(" RETURNING id, number, seq, sender_id, sender_role");
-            query.build_query_as().persistent(false).fetch_all(pool).await?
+            let mut changed: Vec<NamedRow> = query.build_query_as().persistent(false).fetch_all(&mut *tx).await?;
+            changed.sort_by_key(|row| row.seq);
+            let changed: Vec<Named> = changed.into_iter().map(NamedRow::named).collect();
+            if !changed.is_empty() {
+                let moved = feed::json(&Moved::of(role.as_str(), status, &changed));
+                record_event!(tx, Happening::Receipts, conversation_id, Some(reader.to_owned()), moved, now);
+            }
+            tx.commit().await?;
+            changed
         });
-        changed.sort_by_key(|row| row.seq);
         let up_to = found.into_iter().next().filter(|_| matches!(reading.which, Which::UpTo(_)));
-        Ok(Ok(Marked {
-            changed: changed.into_iter().map(NamedRow::named).collect(),
-            up_to: up_to.map(NamedRow::named),
-        }))
+        Ok(Ok(Marked { changed, up_to: up_to.map(NamedRow::named) }))
     }
 
     /// One message by its name.
@@ -320,12 +337,18 @@ impl Store {
     /// `None` when there is none.
     pub(crate) async fn close(&self, id: Uuid, now: Micros) -> Result<Option<Conversation>> {
         on_pool!(&self.db.write, pool => {
-            sqlx::query("UPDATE conversations SET status = $1, updated_at = $2 WHERE id = $3 AND status <> $1")
-                .bind(i32::from(Openness::Closed))
-                .bind(now)
-                .bind(id)
-                .execute(pool)
-                .await?;
+            let mut tx = pool.begin().await?;
+            let done =
+                sqlx::query("UPDATE conversations SET status = $1, updated_at = $2 WHERE id = $3 AND status <> $1")
+                    .bind(i32::from(Openness::Closed))
+                    .bind(now)
+                    .bind(id)
+                    .execute(&mut *tx)
+                    .await?;
+            if done.rows_affected() > 0 {
+                record_event!(tx, Happening::Closed, id, None, String::new(), now);
+            }
+            tx.commit().await?;
         });
         self.conversation(id).await
     }
@@ -355,13 +378,18 @@ impl Store {
                 .bind(user_id)
                 .execute(&mut *tx)
                 .await?;
-                messages += sqlx::query("DELETE FROM messages WHERE conversation_id = $1 AND sender_id = $2")
+                let gone = sqlx::query("DELETE FROM messages WHERE conversation_id = $1 AND sender_id = $2")
                     .bind(conversation_id)
                     .bind(user_id)
                     .execute(&mut *tx)
                     .await?
                     .rows_affected();
+                let gone_here = Gone { user_id_sha256: asked.subject_sha256.clone(), messages: gone };
+                record_event!(tx, Happening::Erased, conversation_id, None, feed::json(&gone_here), asked.at);
+                messages += gone;
             }
+            sqlx::query("DELETE FROM events WHERE user_id = $1").bind(user_id).execute(&mut *tx).await?;
+            forget!(tx, user_id);
             // Who sat there is also in `people`, and a subject is somebody's words.
             sqlx::query(
                 "UPDATE conversations SET people = NULL, subject = ''

@@ -17,6 +17,7 @@ use sqlx::migrate::Migrator;
 use switchboard_bus::Bus;
 use switchboard_chassis::{Clock, Lifecycle, db::Db};
 use switchboard_proto::identity::v1::identity_service_server::IdentityServiceServer;
+use switchboard_webhooks::{Outbox, WebhooksConfig};
 
 pub use api::Identity;
 pub use django::DjangoConfig;
@@ -35,23 +36,29 @@ pub struct AuthConfig {
     pub django: DjangoConfig,
 }
 
-/// Starts one instance over its database and its place on the bus.
+/// Starts one instance over its database and its place on the bus. Besides the service, what other systems are told by
+/// webhook.
 ///
 /// # Errors
-/// When the bus or the Django database cannot be reached, or the keys of tokens not be read.
+/// When the bus or the Django database cannot be reached, the keys of tokens not be read, or webhooks not be delivered as
+/// they are configured.
 pub async fn service(
     db: Db,
     bus: Bus,
     config: &AuthConfig,
+    webhooks: &WebhooksConfig,
     clock: Clock,
     lifecycle: &Lifecycle,
-) -> std::io::Result<IdentityServiceServer<Identity>> {
+) -> std::io::Result<(IdentityServiceServer<Identity>, Outbox)> {
+    let outbox = Outbox::new("identity", &db, webhooks, clock.clone())?;
+    outbox.deliver(lifecycle)?;
     let news = news::News::start(bus, lifecycle).await?;
     let django = if config.django.is_configured() {
         Some(django::Django::open(&config.django).await.map_err(std::io::Error::other)?)
     } else {
         None
     };
-    let identity = Identity::new(store::Store::new(db), news, django, config, clock, lifecycle.clone())?;
-    Ok(IdentityServiceServer::new(identity))
+    let identity =
+        Identity::new(store::Store::new(db, outbox.clone()), news, django, config, clock, lifecycle.clone())?;
+    Ok((IdentityServiceServer::new(identity), outbox))
 }

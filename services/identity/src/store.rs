@@ -8,8 +8,10 @@ use switchboard_chassis::{
     audit::Asked,
     db::{Db, Result},
     on_pool, record_erasure,
+    secret::sha256_hex,
 };
 use switchboard_proto::identity::v1::User;
+use switchboard_webhooks::{Event, EventType, Outbox, Person, enqueue};
 
 use crate::ticket::Token;
 
@@ -30,14 +32,16 @@ pub(crate) struct SessionRow {
 
 pub(crate) struct Store {
     db: Db,
+    /// What other systems are told.
+    outbox: Outbox,
 }
 
 const USER_COLUMNS: &str =
     "users.id, username, full_name, email, users.profile_id, profiles, roles, assigned_mentor_id, inactive";
 
 impl Store {
-    pub(crate) fn new(db: Db) -> Self {
-        Self { db }
+    pub(crate) fn new(db: Db, outbox: Outbox) -> Self {
+        Self { db, outbox }
     }
 
     /// Stores a user as given; true when it is new.
@@ -171,19 +175,34 @@ impl Store {
         if let (Some(known), true) = (&known, keep_inactive) {
             return Ok((known.clone(), false));
         }
-        let known = known.is_some();
-        let row = on_pool!(&self.db.write, pool => {
-            sqlx::query_as(
+        let (row, is_new) = on_pool!(&self.db.write, pool => {
+            let mut tx = pool.begin().await?;
+            let made = sqlx::query(
                 "INSERT INTO devices (device_id, active, created_at) VALUES ($1, TRUE, $2)
-                 ON CONFLICT (device_id) DO UPDATE SET active = TRUE
-                 RETURNING device_id, active, created_at",
+                 ON CONFLICT (device_id) DO NOTHING",
             )
             .bind(device_id)
             .bind(now)
-            .fetch_one(pool)
+            .execute(&mut *tx)
             .await?
+            .rows_affected();
+            let row: DeviceRow = sqlx::query_as(
+                "UPDATE devices SET active = TRUE WHERE device_id = $1 RETURNING device_id, active, created_at",
+            )
+            .bind(device_id)
+            .fetch_one(&mut *tx)
+            .await?;
+            if made > 0 {
+                let event = registered(&row);
+                enqueue!(tx, self.outbox, &event);
+            }
+            tx.commit().await?;
+            (row, made > 0)
         });
-        Ok((row, !known))
+        if is_new {
+            self.outbox.ring();
+        }
+        Ok((row, is_new))
     }
 
     pub(crate) async fn device(&self, device_id: &str) -> Result<Option<DeviceRow>> {
@@ -349,6 +368,20 @@ impl Store {
             query.push(")");
             query.build_query_as().persistent(false).fetch_all(pool).await?
         }))
+    }
+}
+
+/// Says that there is a device, and not its id, which is its credential.
+fn registered(device: &DeviceRow) -> Event {
+    let mut data = serde_json::Map::new();
+    Person::Device(&device.device_id).name_in(&mut data, "");
+    Event {
+        id: format!("device-{}", sha256_hex(&device.device_id)),
+        event_type: EventType::DeviceRegistered,
+        at: device.created_at,
+        data,
+        text: serde_json::Map::new(),
+        people: vec![device.device_id.clone()],
     }
 }
 

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::Store;
 use crate::{
     absence::Arrival,
-    model::{Draft, Kind, Message},
+    hooks::MissedMessage,
+    model::{Draft, Kind, Message, Role},
     order::Appended,
 };
 
@@ -79,24 +80,63 @@ impl Store {
     }
 
     /// These were told of. In the order of their keys, as appends take them: so nobody waits in a circle.
-    pub(crate) async fn told(&self, mut absences: Vec<Absence>) -> Result<()> {
+    /// Whoever is to be told of it by webhook, too, is noted for that in the same transaction, once.
+    pub(crate) async fn told(
+        &self,
+        mut absences: Vec<Absence>,
+        is_by_webhook: impl Fn(&Absence) -> bool + Send,
+    ) -> Result<()> {
+        let outbox = &self.outbox;
         absences.sort_by(|one, other| one.key().cmp(&other.key()));
         on_pool!(&self.db.write, pool => {
             let mut tx = pool.begin().await?;
-            for Absence { conversation_id, user_id, message_id, .. } in &absences {
-                // Unless another burst has begun meanwhile.
-                sqlx::query(
+            for absence in &absences {
+                let Absence { conversation_id, user_id, message_id, .. } = absence;
+                // Unless another burst has begun meanwhile, or another instance was faster.
+                let done = sqlx::query(
                     "UPDATE absences SET is_told = TRUE
-                     WHERE conversation_id = $1 AND user_id = $2 AND message_id = $3",
+                     WHERE conversation_id = $1 AND user_id = $2 AND message_id = $3 AND NOT is_told",
                 )
                 .bind(conversation_id)
                 .bind(user_id)
                 .bind(message_id)
                 .execute(&mut *tx)
                 .await?;
+                if done.rows_affected() == 0 || !is_by_webhook(absence) {
+                    continue;
+                }
+                // What was erased is nobody's news.
+                let message: Option<(i64, String, String, Micros, String)> = sqlx::query_as(
+                    "SELECT messages.seq, sender_role, content, created_at, seats.role
+                     FROM messages JOIN seats ON seats.conversation_id = messages.conversation_id AND user_id = $2
+                     WHERE id = $1",
+                )
+                .bind(message_id)
+                .bind(user_id)
+                .fetch_optional(&mut *tx)
+                .await?;
+                if let Some((seq, sender_role, content, at, role)) = message
+                    && let (Some(sender_role), Some(role)) = (Role::parse(&sender_role), Role::parse(&role))
+                {
+                    let event = MissedMessage {
+                        conversation_id: *conversation_id,
+                        kind: absence.kind(),
+                        message_id: *message_id,
+                        seq,
+                        sender_id: absence.sender_id.clone(),
+                        sender_role,
+                        content,
+                        user_id: user_id.clone(),
+                        role,
+                        at,
+                    }
+                    .event();
+                    switchboard_webhooks::enqueue!(tx, outbox, &event);
+                }
             }
             tx.commit().await?;
         });
+        outbox.ring();
         Ok(())
     }
 
