@@ -28,7 +28,7 @@ use switchboard_proto::{
         DeadLetter, ListDeadLettersRequest, RetryDeadLettersRequest, webhook_service_client::WebhookServiceClient,
     },
 };
-use switchboard_tests::{Backend, PATIENCE, Sandbox};
+use switchboard_tests::{Backend, PATIENCE, Sandbox, process::Machine};
 use tokio::{net::TcpListener, sync::mpsc};
 use tonic::Code;
 
@@ -376,6 +376,26 @@ async fn of_two_instances_one_delivers() -> anyhow::Result<()> {
     }
     assert!(told.values().all(|times| *times == 1), "{told:?}");
     assert!(receiver.answers.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
+    Ok(())
+}
+
+/// `kill -9` while a receiver thinks: the event is told again, with its id, when the process is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_tells_again() -> anyhow::Result<()> {
+    let mut receiver = Receiver::start(vec![Answers::Never]).await?;
+    let machine = Machine::new()?;
+    let url = format!("webhooks.url=http://{}/hooks?a=b", receiver.address);
+    let (secret, previous) = (format!("webhooks.secret={SECRET}"), format!("webhooks.previous_secret={PREVIOUS}"));
+    let role = ["serve", "--role", "identity,chat"];
+    let set = ["--set", &url, "--set", &secret, "--set", &previous, "--set", "webhooks.timeout_ms=500"];
+    let arguments = [role.as_slice(), set.as_slice()].concat();
+    let mut server = machine.start(&arguments, machine.grpc).await?;
+    machine.provision(r#"{"device": {"device_id": "phone"}}"#)?;
+    let first = receiver.next().await?;
+    server.kill()?;
+    let _server = machine.start(&arguments, machine.grpc).await?;
+    let again = receiver.next().await?;
+    assert_eq!((again.id, again.body), (first.id, first.body));
     Ok(())
 }
 

@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long is waited after the database did not answer.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// What a claim lasts longer than a try: a process that ended in the middle is replaced after it.
-const CLAIM_MARGIN: Duration = Duration::from_secs(20);
+const CLAIM_MARGIN: Duration = Duration::from_secs(5);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Deliveries whose endpoint is not configured wait so long for it: an instance with newer settings may know it.
 const ORPHANED_AFTER: Duration = Duration::from_secs(24 * 3600);

@@ -26,6 +26,9 @@ impl Store {
     /// Conversations are locked in the order of their ids, so that instances that share a database cannot wait for
     /// each other in a circle.
     ///
+    /// The feed relies on two things: on SQLite, numbers are stored in their order, as one writer takes them; on Postgres, who
+    /// stores a `seq` began to lock the conversation, or waited for it, after the one before was committed.
+    ///
     /// With `ids_may_be_taken`, every id is looked up first; else only those of drafts that say so.
     ///
     /// # Errors
