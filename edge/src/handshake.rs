@@ -138,7 +138,8 @@ impl Edge {
         let meter = self.rates.meter(limit, counted, Instant::now());
         let credential = self.credentials.hold(proof);
         let Way { handle, inbox, place } = way;
-        Seat { handler, handle, inbox, credential, meter, place, clock: self.clock.clone() }
+        let open = self.counts.socket(limit, <H::Wire as wire::Wire>::NAME);
+        Seat { handler, handle, inbox, credential, meter, place, open, clock: self.clock.clone() }
     }
 
     /// The user that a token stands for.

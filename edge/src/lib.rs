@@ -14,6 +14,7 @@ pub mod goodbye;
 mod handlers;
 mod handshake;
 mod link;
+mod metrics;
 mod order;
 mod people;
 mod playground;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use switchboard_chassis::{
     Clock, Lifecycle,
     grpc::Peer,
+    lifecycle::Readiness,
     tls::{PublicTlsConfig, ServerTls},
 };
 use switchboard_proto::{
@@ -48,8 +50,8 @@ pub use playground::Playground;
 pub use rate::RateLimits;
 
 use crate::{
-    client_address::Proxies, goodbye::Goodbye, link::Link, people::People, rate::Rates, room::Room, roster::Roster,
-    standing::Credentials,
+    client_address::Proxies, goodbye::Goodbye, link::Link, metrics::EdgeCounts, people::People, rate::Rates,
+    room::Room, roster::Roster, standing::Credentials,
 };
 
 /// `[edge]`: what clients connect to.
@@ -189,6 +191,7 @@ pub struct Upstreams {
 }
 
 /// The streams of this edge.
+#[derive(Clone)]
 pub(crate) struct Links {
     pub(crate) chat: Link<wire::Chat>,
     pub(crate) location: Link<wire::Location>,
@@ -197,6 +200,26 @@ pub(crate) struct Links {
 }
 
 impl Links {
+    /// Whether there is a stream to each service.
+    fn readiness(&self) -> Readiness {
+        let down: Vec<&str> = [
+            ("chat", self.chat.is_up()),
+            ("location", self.location.is_up()),
+            ("notification", self.notification.is_up()),
+            ("presence", self.presence.is_up()),
+        ]
+        .into_iter()
+        .filter_map(|(service, is_up)| (!is_up).then_some(service))
+        .collect();
+        let missing = format!("no link to: {}", down.join(", "));
+        match down.as_slice() {
+            [] => Readiness::Ready,
+            // Conversations are what an edge is for: without the others it still is of use.
+            down if down.contains(&"chat") => Readiness::NotReady(missing),
+            _ => Readiness::Partly(missing),
+        }
+    }
+
     async fn end_all(&self, goodbye: Goodbye, over: Duration) {
         tokio::join!(
             self.chat.end_all(goodbye, over),
@@ -215,6 +238,7 @@ pub(crate) struct Edge {
     pub(crate) links: Links,
     pub(crate) roster: Roster,
     pub(crate) credentials: Credentials,
+    pub(crate) counts: EdgeCounts,
     pub(crate) rates: Rates,
     pub(crate) room: Room,
     pub(crate) people: People,
@@ -259,13 +283,18 @@ pub async fn serve(
         chat: chat_calls,
         notification: notification_calls,
         roster,
+        counts: EdgeCounts::new(lifecycle.metrics()),
         rates: Rates::new(config.rate_limits.clone()),
-        room: Room::new(&config),
+        room: Room::new(&config, lifecycle.metrics()),
         config,
         playground,
         clock,
         lifecycle: lifecycle.clone(),
     });
+    let watched = edge.links.clone();
+    lifecycle.check(move || watched.readiness());
+    let (roster, users) = (edge.roster.clone(), edge.counts.roster.clone());
+    lifecycle.metrics().sample(move || _ = users.set(roster.count()));
     let draining = edge.clone();
     lifecycle.spawn(async move {
         draining.lifecycle.drained().await;

@@ -17,7 +17,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use switchboard_chassis::tls::{ServerTls, TlsStream};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 use tokio_util::either::Either;
 use tower::Layer as _;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -28,6 +31,7 @@ use crate::{
     client_address::{Client, Proxies},
     closing, credential, goodbye,
     handshake::{Admission, Visit},
+    metrics::pattern,
     playground, rest,
     room::SocketPlace,
     routes::{self, Route, Target},
@@ -60,12 +64,14 @@ pub(crate) async fn accept(edge: Arc<Edge>, listener: TcpListener, tls: Option<S
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
+                    edge.counts.not_accepted.inc();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
             () = edge.lifecycle.drained() => return Ok(()),
         };
+        edge.counts.accepted.inc();
         let (service, proxies, is_tls) = (service.clone(), proxies.clone(), tls.is_some());
         let answer = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             let client = proxies.client(peer.ip(), is_tls, request.headers_mut());
@@ -77,12 +83,16 @@ pub(crate) async fn accept(edge: Arc<Edge>, listener: TcpListener, tls: Option<S
             service.call(request)
         });
         let (builder, tls, lifecycle) = (builder.clone(), tls.clone(), edge.lifecycle.clone());
+        let tls_failed = edge.counts.tls_failed.clone();
         edge.lifecycle.spawn(async move {
             let stream = match tls {
                 None => Either::Left(stream),
                 Some(tls) => match secured(&tls, stream, peer, head_time).await {
                     Some(stream) => Either::Right(stream),
-                    None => return,
+                    None => {
+                        tls_failed.inc();
+                        return;
+                    }
                 },
             };
             let connection = builder.serve_connection(TokioIo::<Wire>::new(stream), answer).with_upgrades();
@@ -145,7 +155,10 @@ fn answering(
                         headers: &headers,
                         client,
                     };
-                    let response = match routes::find(path.as_str()) {
+                    let (began, route) = (Instant::now(), routes::find(path.as_str()));
+                    let (pattern, is_socket) = (pattern(route.as_ref()), matches!(route, Some(Route::Socket(_))));
+                    let asked = method.clone();
+                    let response = match route {
                         Some(Route::Socket(target)) => {
                             visit(&edge, target, &method, &query, (&headers, client), upgrade).await
                         }
@@ -158,6 +171,9 @@ fn answering(
                         Some(Route::PlaygroundPeople) => playground::people(edge.playground.as_ref()),
                         None => StatusCode::NOT_FOUND.into_response(),
                     };
+                    if !is_socket {
+                        edge.counts.answered(pattern, &asked, response.status(), began.elapsed());
+                    }
                     Ok::<_, Infallible>(response)
                 }
             },
@@ -165,28 +181,8 @@ fn answering(
 }
 
 fn readiness(edge: &Edge) -> Response {
-    if edge.lifecycle.is_draining() {
-        ("draining\n").into_response().with(StatusCode::SERVICE_UNAVAILABLE)
-    } else {
-        let links = &edge.links;
-        let down: Vec<&str> = [
-            ("chat", links.chat.is_up()),
-            ("location", links.location.is_up()),
-            ("notification", links.notification.is_up()),
-            ("presence", links.presence.is_up()),
-        ]
-        .into_iter()
-        .filter_map(|(service, is_up)| (!is_up).then_some(service))
-        .collect();
-        match down.as_slice() {
-            [] => "ready\n".into_response(),
-            // Conversations are what an edge is for: without the others it still is of use.
-            down if down.contains(&"chat") => {
-                format!("no link to: {}\n", down.join(", ")).into_response().with(StatusCode::SERVICE_UNAVAILABLE)
-            }
-            down => format!("ready, but no link to: {}\n", down.join(", ")).into_response(),
-        }
-    }
+    let readiness = edge.lifecycle.readiness();
+    readiness.to_string().into_response().with(readiness.status())
 }
 
 async fn visit(
@@ -202,6 +198,7 @@ async fn visit(
     };
     let shown = credential::shown_token(query, headers);
     let token = shown.as_ref().map(|shown| shown.token.as_str());
+    let began = Instant::now();
     let (admitted, place) = match edge.room.take(client.address) {
         Some((handshake, socket)) => {
             let admitted = edge.admit(&target, &Visit { query, headers, token }).await;
@@ -210,6 +207,8 @@ async fn visit(
         }
         None => (Err(goodbye::OVERLOADED.into()), None),
     };
+    let refused = admitted.as_ref().err().map(|turned| (turned.goodbye, turned.is_foreign));
+    edge.counts.handshake(&target, refused, began.elapsed());
     let subprotocol = shown.and_then(|shown| shown.subprotocol);
     let heartbeat = Heartbeat {
         ping_interval: Duration::from_secs(edge.config.ping_interval_s),

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture};
-use switchboard_chassis::Clock;
+use switchboard_chassis::{Clock, metrics::Counter};
 use switchboard_proto::wire::Wire;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -19,6 +19,7 @@ use crate::{
     dialect::{Decoded, Ends},
     goodbye::{self, Goodbye},
     link::{Carried, Delivery, Inbox, SessionHandle, Told},
+    metrics::OpenSocket,
     rate::Meter,
     room::Place,
     standing::{Credential, Refreshed},
@@ -127,14 +128,15 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 
 /// The client's side. What is fed goes out with the next flush.
-pub(crate) struct Out<'a, S>(&'a mut WebSocketStream<S>);
+pub(crate) struct Out<'a, S>(&'a mut WebSocketStream<S>, &'a Counter);
 
 impl<'a, S: Io> Out<'a, S> {
-    pub(crate) fn new(socket: &'a mut WebSocketStream<S>) -> Self {
-        Self(socket)
+    pub(crate) fn new(socket: &'a mut WebSocketStream<S>, sent: &'a Counter) -> Self {
+        Self(socket, sent)
     }
 
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        self.1.inc();
         written(self.0.feed(Message::Text(text))).await
     }
 
@@ -213,6 +215,7 @@ pub(crate) struct Seat<H: Handler> {
     pub(crate) meter: Meter,
     /// Of the user's sockets, one.
     pub(crate) place: Place<String>,
+    pub(crate) open: OpenSocket,
     pub(crate) clock: Clock,
 }
 
@@ -226,21 +229,23 @@ struct Session<S, H: Handler> {
     refreshing: Option<BoxFuture<'static, Refreshed>>,
     /// A pause before it joins again.
     rejoin: Option<BoxFuture<'static, ()>>,
+    open: OpenSocket,
     clock: Clock,
 }
 
 /// Serves a socket until it ends.
 pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Seat<H>, heartbeat: Heartbeat) {
-    let Seat { handler, handle, mut inbox, credential, meter, place: _place, clock } = seat;
+    let Seat { handler, handle, mut inbox, credential, meter, place: _place, open, clock } = seat;
     let asking = Asking { handle, pending: VecDeque::new(), last_request: 0, is_linked: true };
     let (refreshing, rejoin) = (None, None);
-    let mut session = Session { socket, handler, asking, meter, credential, refreshing, rejoin, clock };
+    let mut session = Session { socket, handler, asking, meter, credential, refreshing, rejoin, open, clock };
     let end = match session.begin().await {
         Ok(()) => session.talk(&mut inbox, heartbeat).await,
         Err(end) => end,
     };
     // It leaves before the closing handshake, which may take its time.
-    let Session { socket, asking, handler, .. } = session;
+    session.open.0.closed(&end);
+    let Session { socket, asking, handler, open: _open, .. } = session;
     drop((asking, inbox, handler));
     match end {
         End::Gone => Box::pin(closing::hang_up(socket)).await,
@@ -251,7 +256,7 @@ pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Sea
 impl<S: Io, H: Handler> Session<S, H> {
     async fn begin(&mut self) -> Result<(), End> {
         // Boxed, as it comes once: each idle socket would hold room for it.
-        Box::pin(self.handler.begin(&mut self.asking, &mut Out::new(&mut self.socket))).await?;
+        Box::pin(self.handler.begin(&mut self.asking, &mut Out::new(&mut self.socket, &self.open.0.sent))).await?;
         self.flush().await
     }
 
@@ -316,7 +321,7 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn do_own(&mut self, own: H::Own) -> Result<(), End> {
         // Boxed, as it is rare: each idle socket would hold room for it.
-        Box::pin(self.handler.owned(own, &mut Out::new(&mut self.socket))).await?;
+        Box::pin(self.handler.owned(own, &mut Out::new(&mut self.socket, &self.open.0.sent))).await?;
         self.flush().await
     }
 
@@ -346,7 +351,7 @@ impl<S: Io, H: Handler> Session<S, H> {
             Delivery::Down => {
                 self.asking.unlink(H::care);
                 self.rejoin = None;
-                self.handler.down(&mut Out::new(&mut self.socket)).await
+                self.handler.down(&mut Out::new(&mut self.socket, &self.open.0.sent)).await
             }
             Delivery::Up => {
                 self.join_again();
@@ -367,7 +372,7 @@ impl<S: Io, H: Handler> Session<S, H> {
             self.join_later();
             return Ok(());
         }
-        match self.handler.hear(told, answered, &mut Out::new(&mut self.socket)).await? {
+        match self.handler.hear(told, answered, &mut Out::new(&mut self.socket, &self.open.0.sent)).await? {
             Heard::Fine => {}
             Heard::JoinLater => self.join_later(),
         }
@@ -386,6 +391,7 @@ impl<S: Io, H: Handler> Session<S, H> {
     fn join_again(&mut self) {
         self.rejoin = None;
         self.asking.is_linked = true;
+        self.open.0.resumed.inc();
         let earlier = std::mem::take(&mut self.asking.pending);
         self.asking.ask(H::Wire::join(self.handler.join_again()));
         for pending in earlier {
@@ -395,17 +401,23 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn read(&mut self, frame: Option<Result<Message, tungstenite::Error>>) -> Result<(), End> {
         let reply = match frame {
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => match self.meter.take(Instant::now()) {
-                Ok(()) => self.react(&message),
-                Err(limited) => Some(self.handler.rate_limited(limited.retry_after_s)),
-            },
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                self.open.0.received.inc();
+                match self.meter.take(Instant::now()) {
+                    Ok(()) => self.react(&message),
+                    Err(limited) => {
+                        self.open.0.rate_limited.inc();
+                        Some(self.handler.rate_limited(limited.retry_after_s))
+                    }
+                }
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
             Some(Err(error)) => return Err(closing::blame(&error).map_or(End::Gone, End::Goodbye)),
         };
         match reply {
             Some(reply) => {
-                Out::new(&mut self.socket).feed(reply).await?;
+                Out::new(&mut self.socket, &self.open.0.sent).feed(reply).await?;
                 self.flush().await
             }
             None => Ok(()),
@@ -414,7 +426,10 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     /// What the client is told at once of its frame.
     fn react(&mut self, message: &Message) -> Option<Utf8Bytes> {
-        let Message::Text(text) = message else { return Some(self.handler.binary()) };
+        let Message::Text(text) = message else {
+            self.open.0.binary.inc();
+            return Some(self.handler.binary());
+        };
         // One at a time: the last one counts.
         if let Some(refreshing) = self.credential.refresh(text) {
             self.refreshing = Some(refreshing);
@@ -432,7 +447,7 @@ impl<S: Io, H: Handler> Session<S, H> {
             Ok(proof) => self.credential.renew(proof),
             Err(refused) => refused,
         };
-        Out::new(&mut self.socket).feed(told).await?;
+        Out::new(&mut self.socket, &self.open.0.sent).feed(told).await?;
         self.flush().await
     }
 
@@ -440,14 +455,20 @@ impl<S: Io, H: Handler> Session<S, H> {
     fn act(&mut self, action: <H::Wire as Wire>::Action) -> Option<Utf8Bytes> {
         if self.asking.is_linked {
             self.asking.ask(action);
-        } else if let Err(refused) = self.asking.keep(action, H::care) {
+            return None;
+        }
+        if H::care(&action) == Care::Dropped {
+            self.open.0.of_the_moment.inc();
+        }
+        if let Err(refused) = self.asking.keep(action, H::care) {
+            self.open.0.overloaded.inc();
             return Some(self.handler.overloaded(&refused));
         }
         None
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        Out::new(&mut self.socket).flush().await
+        Out::new(&mut self.socket, &self.open.0.sent).flush().await
     }
 }
 
@@ -475,6 +496,7 @@ impl<T> Future for OptionFuture<'_, T> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use switchboard_chassis::metrics::Metrics;
     use switchboard_proto::{location::v1::Join, wire};
     use tokio::io::{AsyncReadExt as _, DuplexStream};
     use tokio_tungstenite::tungstenite::protocol::Role;
@@ -484,6 +506,7 @@ pub(crate) mod tests {
         EdgeConfig,
         dialect::therapy,
         link::tests::unlinked,
+        metrics::EdgeCounts,
         rate::{Limit, RateLimits, Rates},
         room::Room,
         standing::tests::free,
@@ -560,7 +583,8 @@ pub(crate) mod tests {
             inbox,
             credential: free(expires_in.map(|left| Instant::now() + left)),
             meter: rates.meter(Limit::Therapy, "1", Instant::now()),
-            place: Room::new(&EdgeConfig::default()).of_user("1").expect("room"),
+            place: Room::new(&EdgeConfig::default(), &Metrics::default()).of_user("1").expect("room"),
+            open: EdgeCounts::new(&Metrics::default()).socket(Limit::Therapy, "location"),
             clock: Clock::System,
         };
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;

@@ -257,6 +257,7 @@ impl Layout<'_> {
             ("SWITCHBOARD_DATA_DIR", data),
             ("LD_PRELOAD", self.faketime.display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+            ("SWITCHBOARD_ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
             ("FAKETIME_CACHE_DURATION", "1".to_owned()),
             // Timers are not of the clock on the wall.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),

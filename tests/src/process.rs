@@ -190,7 +190,9 @@ pub fn run(arguments: &[&str], settings: &[(&str, String)]) -> anyhow::Result<(i
 
 fn command(arguments: &[&str], settings: &[(&str, String)]) -> anyhow::Result<Command> {
     let mut command = Command::new(binary()?);
-    command.args(arguments).env_clear().envs(settings.iter().map(|(name, value)| (*name, value))).stdin(Stdio::null());
+    // Any port: processes of one test, and tests, must not meet on the default one. The log says which.
+    command.env_clear().env("SWITCHBOARD_ADMIN__LISTEN", "127.0.0.1:0");
+    command.args(arguments).envs(settings.iter().map(|(name, value)| (*name, value))).stdin(Stdio::null());
     Ok(command)
 }
 
@@ -244,6 +246,24 @@ impl Machine {
         let mut process = Process::start_logging(arguments, &self.settings(), &self.log())?;
         process.listens(address).await?;
         Ok(process)
+    }
+
+    /// Where the process that started last serves operators, as its log says. It must listen already.
+    ///
+    /// # Errors
+    /// When the log does not say.
+    pub async fn admin(&self) -> anyhow::Result<SocketAddr> {
+        let begun = Instant::now();
+        loop {
+            let log = std::fs::read_to_string(self.log())?;
+            let line = log.lines().rev().find(|line| line.contains(r#""message":"serving""#));
+            let address = line.and_then(|line| line.split_once(r#""admin":""#)?.1.split('"').next()?.parse().ok());
+            if let Some(address) = address {
+                return Ok(address);
+            }
+            ensure!(begun.elapsed() < PATIENCE, "the log does not say where operators ask");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// What its processes log.

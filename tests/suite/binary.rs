@@ -86,11 +86,17 @@ async fn what_is_taken_is_explained() -> anyhow::Result<()> {
     let mut settings = in_directory(&directory);
     settings.push(("SWITCHBOARD_EDGE__LISTEN", edge.to_string()));
     settings.push(("SWITCHBOARD_GRPC__LISTEN", grpc.to_string()));
+    let admin = process::free_address()?;
+    settings.push(("SWITCHBOARD_ADMIN__LISTEN", admin.to_string()));
     let mut server = Process::start(&["serve"], &settings)?;
     server.listens(edge).await?;
 
+    // All of them at once.
     let (code, _, err) = process::run(&["serve"], &settings)?;
-    assert!(code == 1 && err.contains(&format!("cannot listen on {edge} (edge.listen)")), "{err}");
+    assert_eq!(code, 1, "{err}");
+    for (address, setting) in [(edge, "edge.listen"), (grpc, "grpc.listen"), (admin, "admin.listen")] {
+        assert!(err.contains(&format!("cannot listen on {address} ({setting})")), "{err}");
+    }
 
     settings.retain(|(name, _)| !name.ends_with("LISTEN"));
     settings.push(("SWITCHBOARD_EDGE__LISTEN", process::free_address()?.to_string()));

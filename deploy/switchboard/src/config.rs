@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use switchboard_bus::BusConfig;
 use switchboard_chassis::{
+    admin::AdminConfig,
     config::{self, Mistakes},
     db::{self, StoreConfig},
     directory,
@@ -40,6 +41,8 @@ pub struct Config {
     pub drain_timeout_s: u64,
     /// `[log]`
     pub log: LogConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
     /// `[edge]`
     pub edge: EdgeConfig,
     /// `[grpc]`
@@ -68,6 +71,7 @@ impl Default for Config {
             data_dir: PathBuf::from("switchboard-data"),
             drain_timeout_s: 20,
             log: LogConfig::default(),
+            admin: AdminConfig::default(),
             edge: EdgeConfig::default(),
             grpc: GrpcConfig::default(),
             auth: AuthConfig::default(),

@@ -113,14 +113,13 @@ impl Demo {
     #[must_use]
     pub fn guide(
         &self,
-        edge: SocketAddr,
-        grpc: SocketAddr,
+        (edge, grpc, admin): (SocketAddr, SocketAddr, SocketAddr),
         data_dir: &Path,
         grpc_token: &Secret,
         sessions: &Sessions,
     ) -> String {
         let mut text = format!(
-            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in four protocols;\n        see a therapist move, notifications arrive, people come and go\n",
+            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in four protocols;\n        see a therapist move, notifications arrive, people come and go\n  see   http://{admin}/metrics  for what it counts\n",
             data_dir.display()
         );
         let mut protocol = "";

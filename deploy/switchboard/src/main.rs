@@ -5,7 +5,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use switchboard::{
-    Listeners, Plan, Secrets, Trust,
+    Addresses, Listeners, Plan, Secrets, Trust,
     config::{Config, Role},
     demo::{self, Demo, Sessions},
     provision::provision,
@@ -174,10 +174,7 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     let lifecycle = Lifecycle::new();
     let trust = Trust::of(&config, &roles, &lifecycle)?;
     let listeners = Listeners::bind(&config, &roles)?;
-    let addresses = (
-        listeners.edge.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?,
-        listeners.grpc.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?,
-    );
+    let addresses = listeners.addresses()?;
     let secrets = Secrets::of(&config)?;
     lifecycle.obey_signals()?;
 
@@ -197,14 +194,16 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     };
     start(&config, &secrets, Plan { roles, listeners, bus: bus.clone(), trust, playground }, &lifecycle).await?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
-    tracing::info!(edge = shown(addresses.0), grpc = shown(addresses.1), data_dir = %config.data_dir.display(), "serving");
+    let Addresses { edge, grpc, admin } = addresses;
+    let data_dir = config.data_dir.display();
+    tracing::info!(edge = shown(edge), grpc = shown(grpc), admin = shown(admin), %data_dir, "serving");
 
-    if let (Some(demo), (Some(edge), Some(grpc))) = (demo, addresses) {
+    if let (Some(demo), Some(edge), Some(grpc), Some(admin)) = (demo, edge, grpc, admin) {
         let itself = remote_peer(&format!("http://{grpc}"), &secrets.grpc_token)?;
         provision(demo::PEOPLE, itself.clone(), itself.clone()).await.context("cannot load the demo's people")?;
         let sessions = Sessions::open(itself.clone()).await?;
         demo::live(itself, &lifecycle);
-        say(&demo.guide(edge, grpc, &config.data_dir, &secrets.grpc_token, &sessions));
+        say(&demo.guide((edge, grpc, admin), &config.data_dir, &secrets.grpc_token, &sessions));
     }
     let finished = lifecycle.finish(Duration::from_secs(config.drain_timeout_s)).await;
     // The last rings go out, and the others know that this instance is not only silent.

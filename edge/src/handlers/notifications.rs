@@ -215,7 +215,7 @@ impl Handler for NotificationsHandler {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_chassis::{Secret, grpc::remote_peer};
+    use switchboard_chassis::{Secret, grpc::remote_peer, metrics::Counter};
     use switchboard_proto::notification::v1::{InboxChanged, Joined, Notification};
     use tokio_tungstenite::tungstenite::Message;
 
@@ -249,7 +249,8 @@ mod tests {
         let mut handler = NotificationsHandler::new(Join::default(), inbox(5, 5, 5), service);
         let (mut ours, mut client) = pair().await;
         for step in steps {
-            let mut out = Out::new(&mut ours);
+            let sent = Counter::default();
+            let mut out = Out::new(&mut ours, &sent);
             match step {
                 Step::Hear(event) => {
                     handler.hear(&Told::new(event, None), None, &mut out).await.expect("well");

@@ -15,7 +15,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Error, Secret};
+use crate::{
+    Error, Secret,
+    metrics::{Gauges, Metrics},
+};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,6 +90,23 @@ macro_rules! on_pool {
     };
 }
 
+const STORE: Gauges<2> =
+    Gauges::new("switchboard_store_info", "1, with the kind of database that a service has", &["service", "backend"]);
+const POOL: Gauges<3> = Gauges::new(
+    "switchboard_store_connections",
+    "Connections to the database, by what they do: idle, used",
+    &["service", "pool", "state"],
+);
+const POOL_MAX: Gauges<2> = Gauges::new(
+    "switchboard_store_connections_max",
+    "The most connections to the database; who needs another waits five seconds at most",
+    &["service", "pool"],
+);
+
+fn backend_of<D: sqlx::Database>(_: &sqlx::Pool<D>) -> &'static str {
+    if D::NAME == "SQLite" { "sqlite" } else { "postgres" }
+}
+
 /// One service's database.
 #[derive(Debug)]
 pub struct Db {
@@ -119,6 +139,29 @@ impl Db {
         };
         on_pool!(&db.write, p => migrations.run(p).await)?;
         Ok(db)
+    }
+
+    /// Counts the use of its connections, and says what it is.
+    pub fn observe(&self, metrics: &Metrics, service: &str) {
+        let backend = on_pool!(&self.write, pool => backend_of(pool));
+        metrics.gauge(&STORE, [service, backend]).set(1);
+        let mut pools = vec![("write", self.write.clone())];
+        // On Postgres they are one.
+        if matches!(self.read, Pool::Sqlite(_)) {
+            pools.push(("read", self.read.clone()));
+        }
+        for (name, pool) in pools {
+            let most = on_pool!(&pool, pool => pool.options().get_max_connections());
+            metrics.gauge(&POOL_MAX, [service, name]).set(most.into());
+            let of = |state| metrics.gauge(&POOL, [service, name, state]);
+            let (idle, used) = (of("idle"), of("used"));
+            metrics.sample(move || {
+                let (all, unused) = on_pool!(&pool, pool => (i64::from(pool.size()), pool.num_idle()));
+                let unused = i64::try_from(unused).unwrap_or(i64::MAX).min(all);
+                idle.set(unused);
+                used.set(all - unused);
+            });
+        }
     }
 
     /// To be called after something was erased, so that it leaves the files, too. SQLite overwrites what it deletes

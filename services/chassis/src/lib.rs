@@ -3,6 +3,7 @@
 //!
 //! This is the only crate that reads the environment, the clock and signals. It knows no service and no protocol.
 
+pub mod admin;
 pub mod audit;
 mod callers;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod directory;
 pub mod error;
 pub mod grpc;
 pub mod lifecycle;
+pub mod metrics;
 pub mod net;
 mod preface;
 pub mod reload;

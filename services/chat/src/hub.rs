@@ -102,6 +102,12 @@ impl Hub {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), store, doorbell, clock, config, arrivals }
     }
 
+    /// How many conversations are open here.
+    pub(crate) fn rooms(&self) -> i64 {
+        let rooms = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len());
+        i64::try_from(rooms.sum::<usize>()).unwrap_or(i64::MAX)
+    }
+
     fn shard(&self, id: Uuid) -> MutexGuard<'_, HashMap<Uuid, Room>> {
         // The last bytes of a version 7 UUID are random.
         let shard = usize::from(id.as_bytes()[15]) % SHARDS;

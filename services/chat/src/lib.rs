@@ -13,6 +13,7 @@ mod converse;
 mod convert;
 mod doorbell;
 mod hub;
+mod metrics;
 mod model;
 mod order;
 mod rules;
@@ -53,6 +54,8 @@ pub async fn service(
     let hub = Arc::new(hub::Hub::new(store.clone(), doorbell, clock.clone(), config.clone(), arrivals));
     doorbell::listen(hub.clone(), subscription, lifecycle);
     let writer = writer::start(store.clone(), hub.clone(), clock.clone(), lifecycle);
+    let (rooms, open) = (Arc::downgrade(&hub), lifecycle.metrics().gauge(&metrics::ROOMS, []));
+    lifecycle.metrics().sample_while(move || rooms.upgrade().map(|hub| open.set(hub.rooms())).is_some());
     let absences = Absences { config: config.clone(), store: store.clone(), hub: hub.clone(), clock: clock.clone() };
     let rooms = converse::Rooms { hub, store, writer, clock, lifecycle: lifecycle.clone() };
     Ok((ChatServiceServer::new(Chat { rooms }), absences))

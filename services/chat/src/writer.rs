@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     Asker, convert,
     hub::Hub,
+    metrics::ChatCounts,
     model::{Draft, Refusal},
     order::{Appended, Numbers},
     store::Store,
@@ -46,13 +47,16 @@ impl Writer {
 pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &Lifecycle) -> Writer {
     // One batch at a time holds it.
     let numbers = Arc::new(Mutex::new(Numbers::default()));
+    let counts = Arc::new(ChatCounts::new(lifecycle.metrics()));
     let drafts = start_group_commit("chat writer", lifecycle, move |batch: Vec<(Draft, Sender)>| {
         let (store, hub, clock, numbers) = (store.clone(), hub.clone(), clock.clone(), numbers.clone());
+        let counts = counts.clone();
         async move {
             let (drafts, senders): (Vec<Draft>, Vec<Sender>) = batch.into_iter().unzip();
             match append(&store, &drafts, &clock, &mut *numbers.lock().await).await {
                 Ok(appended) => {
                     for ((appended, sender), draft) in appended.into_iter().zip(senders).zip(&drafts) {
+                        counts.appended(draft.kind, &appended);
                         tell(&hub, (draft.conversation_id, draft.part), appended, sender);
                     }
                 }

@@ -1,11 +1,18 @@
 //! The RPCs of identity.
 
-use std::{collections::HashSet, pin::Pin};
+use std::{collections::HashSet, pin::Pin, time::Instant};
 
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use prost_types::Timestamp;
-use switchboard_chassis::{Clock, Error, Kind, Lifecycle, Micros, audit::Asked, clock, secret, secret::sha256_hex};
+use switchboard_chassis::{
+    Clock, Error, Kind, Lifecycle, Micros,
+    audit::Asked,
+    clock,
+    metrics::{CounterSeries, Counters, HistogramSeries, Histograms, SECONDS},
+    secret,
+    secret::sha256_hex,
+};
 use switchboard_proto::identity::v1::{
     AuthenticateRequest, AuthenticateResponse, BatchGetUsersRequest, BatchGetUsersResponse, CreateSessionRequest,
     CreateSessionResponse, DeactivateDeviceRequest, DeactivateDeviceResponse, DeleteSessionRequest,
@@ -46,9 +53,23 @@ pub struct Identity {
     create_users: bool,
     django: Option<Django>,
     news: News,
+    checks: CounterSeries<2>,
+    check_seconds: HistogramSeries<1>,
     clock: Clock,
     lifecycle: Lifecycle,
 }
+
+const CHECKS: Counters<2> = Counters::new(
+    "switchboard_identity_authentications_total",
+    "Credentials that were checked: token, session or device, and ok or why not",
+    &["credential", "result"],
+);
+const CHECK_SECONDS: Histograms<1> = Histograms::new(
+    "switchboard_identity_authentication_duration_seconds",
+    "How long it took to check a credential",
+    &["credential"],
+    SECONDS,
+);
 
 impl Identity {
     pub(crate) fn new(
@@ -65,6 +86,8 @@ impl Identity {
             create_users: config.jwt.create_users,
             django,
             news,
+            checks: lifecycle.metrics().counters(&CHECKS),
+            check_seconds: lifecycle.metrics().histograms(&CHECK_SECONDS),
             clock,
             lifecycle,
         })
@@ -187,13 +210,18 @@ impl IdentityService for Identity {
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Result<Response<AuthenticateResponse>, Status> {
-        let principal = match request.into_inner().credential {
-            Some(Credential::Token(token)) => self.by_token(&token).await?,
-            Some(Credential::SessionKey(key)) => self.by_session(&key).await?,
-            Some(Credential::DeviceId(device_id)) => self.by_device(&device_id).await?,
+        let began = Instant::now();
+        let (shown, found) = match request.into_inner().credential {
+            Some(Credential::Token(token)) => ("token", self.by_token(&token).await),
+            Some(Credential::SessionKey(key)) => ("session", self.by_session(&key).await),
+            Some(Credential::DeviceId(device_id)) => ("device", self.by_device(&device_id).await),
             None => return Err(refused("CREDENTIAL_MISSING", "give a token, a session_key or a device_id").into()),
         };
-        Ok(Response::new(AuthenticateResponse { principal: Some(principal) }))
+        let result = found.as_ref().map_or_else(|error| error.reason.to_ascii_lowercase(), |_| "ok".to_owned());
+        self.checks.of([shown, &result]).inc();
+        self.check_seconds.of([shown]).observe(began.elapsed().as_secs_f64());
+        let principal = Some(found?);
+        Ok(Response::new(AuthenticateResponse { principal }))
     }
 
     async fn recheck(&self, request: Request<RecheckRequest>) -> Result<Response<RecheckResponse>, Status> {

@@ -4,8 +4,10 @@
 
 use std::convert::Infallible;
 
-use switchboard_chassis::Lifecycle;
-use tokio::sync::mpsc;
+use switchboard_chassis::{Lifecycle, metrics::Counter};
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::metrics::CommitCounts;
 
 /// Items that wait to be stored. Beyond it a caller is refused at once.
 const WAITING_ITEMS_MAX: usize = 8192;
@@ -16,11 +18,12 @@ const BATCH_ITEMS_MAX: usize = 512;
 #[derive(Debug)]
 pub struct GroupCommit<T> {
     waiting: mpsc::Sender<T>,
+    full: Counter,
 }
 
 impl<T> Clone for GroupCommit<T> {
     fn clone(&self) -> Self {
-        Self { waiting: self.waiting.clone() }
+        Self { waiting: self.waiting.clone(), full: self.full.clone() }
     }
 }
 
@@ -30,7 +33,10 @@ impl<T> GroupCommit<T> {
     /// # Errors
     /// Gives the item back when too much waits already.
     pub fn push(&self, item: T) -> Result<(), T> {
-        self.waiting.try_send(item).map_err(mpsc::error::TrySendError::into_inner)
+        self.waiting.try_send(item).map_err(|refused| {
+            self.full.inc();
+            refused.into_inner()
+        })
     }
 }
 
@@ -46,6 +52,13 @@ where
 {
     let (waiting, mut items) = mpsc::channel(WAITING_ITEMS_MAX);
     let stopping = lifecycle.clone();
+    let CommitCounts { batch: sizes, seconds, waiting: depth, full } = CommitCounts::new(lifecycle.metrics(), name);
+    let queue = waiting.downgrade();
+    lifecycle.metrics().sample_while(move || {
+        let waiting = queue.upgrade().map(|queue: mpsc::Sender<T>| queue.max_capacity() - queue.capacity());
+        depth.set(i64::try_from(waiting.unwrap_or(0)).unwrap_or(i64::MAX));
+        waiting.is_some()
+    });
     lifecycle.spawn_essential(name, async move {
         loop {
             let mut batch = Vec::new();
@@ -57,9 +70,12 @@ where
                 },
                 () = stopping.stopped() => break,
             }
+            sizes.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+            let began = Instant::now();
             store(batch).await;
+            seconds.observe(began.elapsed().as_secs_f64());
         }
         Ok::<_, Infallible>(())
     });
-    GroupCommit { waiting }
+    GroupCommit { waiting, full }
 }

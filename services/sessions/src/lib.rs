@@ -6,6 +6,7 @@ mod audience;
 mod check;
 mod group_commit;
 mod link;
+mod metrics;
 mod refusal;
 mod serve;
 
