@@ -1,6 +1,6 @@
 //! From a visitor's credential to a seat, or the documented goodbye.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, header::ORIGIN};
 use switchboard_proto::{
@@ -33,6 +33,7 @@ use crate::{
         presence::{Contacts, PresenceHandler},
     },
     link::{Carried, Delivery, Inbox, Link, SessionHandle, Told},
+    metrics::Who,
     rate::Limit,
     room::{self, Place},
     routes::Target,
@@ -85,6 +86,15 @@ pub(crate) struct Visit<'a> {
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) token: Option<&'a str>,
+    /// The user, as soon as that is known.
+    pub(crate) who: OnceLock<String>,
+}
+
+impl Visit<'_> {
+    /// It is this one.
+    fn is_by(&self, visitor: &Visitor) {
+        let _ = self.who.set(visitor.user.id.clone());
+    }
 }
 
 impl Edge {
@@ -98,6 +108,7 @@ impl Edge {
             Target::Mobile(number) => self.admit_to_mobile(visit, number).await?,
             Target::MyConversation | Target::Mentoring(_) => {
                 let visitor = self.by_cookie(visit.headers).await?.ok_or(goodbye::UNAUTHENTICATED)?;
+                visit.is_by(&visitor);
                 let room = match target {
                     Target::Mentoring(number) => self.admit_to_mentoring(&visitor, number).await?,
                     _ => self.admit_to_my_conversation(&visitor).await?,
@@ -106,6 +117,7 @@ impl Edge {
             }
             Target::Number(number) => {
                 let visitor = self.by_token_or_cookie(visit).await?.ok_or(goodbye::UNAUTHENTICATED)?;
+                visit.is_by(&visitor);
                 if !visitor.is("staff") {
                     return Err(goodbye::MALFORMED.into());
                 }
@@ -113,6 +125,7 @@ impl Edge {
             }
             _ => {
                 let visitor = self.by_token(visit.token.ok_or(goodbye::UNAUTHENTICATED)?).await?;
+                visit.is_by(&visitor);
                 let room = match target {
                     Target::Therapy { customer_id, therapist_id } => {
                         self.admit_to_therapy(&visitor, customer_id, therapist_id).await?
@@ -130,15 +143,25 @@ impl Edge {
         };
         let Room { entered, conversation, way } = room;
         let (limit, counted) = (entered.dialect.limit(), counted(&entered.viewer.user_id, &entered.viewer.role));
+        let who = Who {
+            user_id: (entered.viewer.role != "device").then(|| entered.viewer.user_id.as_str().into()),
+            conversation: Some(conversation.id.as_str().into()),
+        };
         let handler = ChatHandler::new(entered, &conversation, after);
-        Ok(Admission::Chat(Box::new(self.seat(handler, way, limit, &counted, proof))))
+        Ok(Admission::Chat(Box::new(self.seat(handler, way, (limit, &counted, who), proof))))
     }
 
-    fn seat<H: Handler>(&self, handler: H, way: Way<H::Wire>, limit: Limit, counted: &str, proof: Proof) -> Seat<H> {
+    fn seat<H: Handler>(
+        &self,
+        handler: H,
+        way: Way<H::Wire>,
+        (limit, counted, who): (Limit, &str, Who),
+        proof: Proof,
+    ) -> Seat<H> {
         let meter = self.rates.meter(limit, counted, Instant::now());
         let credential = self.credentials.hold(proof);
         let Way { handle, inbox, place } = way;
-        let open = self.counts.socket(limit, <H::Wire as wire::Wire>::NAME);
+        let open = self.counts.socket(limit, <H::Wire as wire::Wire>::NAME, who);
         Seat { handler, handle, inbox, credential, meter, place, open, clock: self.clock.clone() }
     }
 
@@ -254,7 +277,9 @@ impl Edge {
             Event::Joined(joined) => {
                 let handler = LocationHandler::new(join, joined);
                 let (user_id, proof) = (&visitor.user.id, visitor.proof.clone());
-                Ok(Admission::Location(Box::new(self.seat(handler, way, Limit::Therapy, user_id, proof))))
+                let pair = format!("{customer_id}/{therapist_id}").into();
+                let who = Who { conversation: Some(pair), ..who(user_id) };
+                Ok(Admission::Location(Box::new(self.seat(handler, way, (Limit::Therapy, user_id, who), proof))))
             }
             Event::Refused(refused) => Err(match refused.reason() {
                 Reason::NotAParticipant => goodbye::FORBIDDEN.into(),
@@ -275,7 +300,7 @@ impl Edge {
             Event::Joined(joined) => {
                 let state = joined.inbox.unwrap_or_default();
                 let handler = NotificationsHandler::new(join, state, self.notification.clone());
-                let seat = self.seat(handler, way, Limit::Consultation, user_id, visitor.proof.clone());
+                let seat = self.seat(handler, way, (Limit::Consultation, user_id, who(user_id)), visitor.proof.clone());
                 Ok(Admission::Notifications(Box::new(seat)))
             }
             Event::Refused(refused) => Err(match refused.reason() {
@@ -303,7 +328,7 @@ impl Edge {
         match &told.event {
             Event::Joined(_) => {
                 let handler = PresenceHandler::new(join, self.roster.clone(), contacts);
-                let seat = self.seat(handler, way, Limit::Consultation, id, visitor.proof.clone());
+                let seat = self.seat(handler, way, (Limit::Consultation, id, who(id)), visitor.proof.clone());
                 Ok(Admission::Presence(Box::new(seat)))
             }
             Event::Refused(refused) if refused.reason() == Reason::Overloaded => Err(goodbye::OVERLOADED.into()),
@@ -339,6 +364,7 @@ impl Edge {
             };
             let visitor = self.by_token_or_cookie(visit).await.map_err(mobile)?;
             let visitor = visitor.ok_or(goodbye::MOBILE_DEVICE_MISSING)?;
+            visit.is_by(&visitor);
             if !visitor.is("staff") {
                 return Err(goodbye::MOBILE_FORBIDDEN.into());
             }
@@ -499,6 +525,11 @@ impl Rooms {
 /// count as the user of that name; ids of users have no control characters.
 fn counted(id: &str, role: &str) -> String {
     if role == "device" { format!("\n{id}") } else { id.to_owned() }
+}
+
+/// A user, for logs.
+fn who(user_id: &str) -> Who {
+    Who { user_id: Some(user_id.into()), conversation: None }
 }
 
 /// Whether a user has a role.

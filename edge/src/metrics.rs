@@ -166,8 +166,7 @@ impl SocketCounts {
         self.closes.of([self.protocol, self.endpoint, code, reason])
     }
 
-    /// A socket ended.
-    pub(crate) fn closed(&self, end: &End) {
+    fn closed(&self, end: &End) {
         match end {
             End::Gone => self.close("client", "gone").inc(),
             End::Goodbye(goodbye) => self.close(&goodbye.code.to_string(), &slug(*goodbye)).inc(),
@@ -176,12 +175,37 @@ impl SocketCounts {
 }
 
 /// A socket that is open, until this is dropped.
-pub(crate) struct OpenSocket(pub(crate) Arc<SocketCounts>);
+pub(crate) struct OpenSocket(pub(crate) Arc<SocketCounts>, Who);
+
+/// At whose socket, for logs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Who {
+    /// Nothing for a device, whose id is a credential.
+    pub(crate) user_id: Option<Box<str>>,
+    /// The conversation, or the pair of a share; nothing where there is none.
+    pub(crate) conversation: Option<Box<str>>,
+}
 
 impl OpenSocket {
-    fn new(counts: Arc<SocketCounts>) -> Self {
+    fn new(counts: Arc<SocketCounts>, who: Who) -> Self {
         counts.open.inc();
-        Self(counts)
+        let SocketCounts { protocol, endpoint, .. } = *counts;
+        let (user_id, conversation) = (who.user_id.as_deref(), who.conversation.as_deref());
+        tracing::debug!(target: "sockets", user_id, conversation, protocol, endpoint, "a socket opened");
+        Self(counts, who)
+    }
+
+    /// It ended.
+    pub(crate) fn closed(&self, end: &End) {
+        let Self(counts, Who { user_id, conversation }) = self;
+        counts.closed(end);
+        let (code, why) = match end {
+            End::Gone => (None, "the client or its network ended it"),
+            End::Goodbye(goodbye) => (Some(goodbye.code), goodbye.reason),
+        };
+        let SocketCounts { protocol, endpoint, .. } = **counts;
+        let (user_id, conversation) = (user_id.as_deref(), conversation.as_deref());
+        tracing::debug!(target: "sockets", user_id, conversation, protocol, endpoint, code, why, "a socket closed");
     }
 }
 
@@ -289,10 +313,10 @@ impl EdgeCounts {
     }
 
     /// A socket of a protocol comes, over a service's link.
-    pub(crate) fn socket(&self, limit: Limit, endpoint: &'static str) -> OpenSocket {
+    pub(crate) fn socket(&self, limit: Limit, endpoint: &'static str, who: Who) -> OpenSocket {
         let kind = self.sockets.iter().find(|(its, service, _)| *its == limit && *service == endpoint);
         let (.., counts) = kind.unwrap_or(&self.sockets[0]);
-        OpenSocket::new(counts.clone())
+        OpenSocket::new(counts.clone(), who)
     }
 
     /// A visitor was let in, or not.

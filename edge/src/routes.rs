@@ -48,6 +48,22 @@ pub(crate) enum Target {
     Mentoring(String),
 }
 
+impl Target {
+    /// The conversation or the pair that it names, for logs: nothing that may be anything else.
+    pub(crate) fn conversation(&self) -> Option<String> {
+        let number = |text: &str| text.parse::<i64>().ok().map(|number| number.to_string());
+        match self {
+            Self::Conversation(id) => Some(id.to_string()),
+            Self::Number(id) => Some(id.to_string()),
+            Self::Mobile(id) | Self::Mentoring(id) => number(id),
+            Self::Therapy { customer_id, therapist_id } | Self::Location { customer_id, therapist_id } => {
+                Some(format!("{customer_id}/{therapist_id}"))
+            }
+            Self::Notifications | Self::Presence | Self::Incomplete | Self::MyConversation => None,
+        }
+    }
+}
+
 /// clinic's REST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClinicEndpoint {

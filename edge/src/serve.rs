@@ -1,6 +1,11 @@
 //! Connections: accepted, asked what they want, answered.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Uri,
@@ -29,7 +34,8 @@ use warp::{Filter, reply::Reply as _, reply::Response};
 use crate::{
     Edge, Refusal,
     client_address::{Client, Proxies},
-    closing, credential, goodbye,
+    closing, credential,
+    goodbye::{self, Goodbye},
     handshake::{Admission, Visit},
     metrics::pattern,
     playground, rest,
@@ -199,14 +205,16 @@ async fn visit(
     let shown = credential::shown_token(query, headers);
     let token = shown.as_ref().map(|shown| shown.token.as_str());
     let began = Instant::now();
+    let visit = Visit { query, headers, token, who: OnceLock::new() };
     let (admitted, place) = match edge.room.take(client.address) {
         Some((handshake, socket)) => {
-            let admitted = edge.admit(&target, &Visit { query, headers, token }).await;
+            let admitted = edge.admit(&target, &visit).await;
             drop(handshake);
             (admitted, Some(socket))
         }
         None => (Err(goodbye::OVERLOADED.into()), None),
     };
+    let user_id = visit.who.get().map(String::as_str);
     let refused = admitted.as_ref().err().map(|turned| (turned.goodbye, turned.is_foreign));
     edge.counts.handshake(&target, refused, began.elapsed());
     let subprotocol = shown.and_then(|shown| shown.subprotocol);
@@ -215,7 +223,9 @@ async fn visit(
         idle_timeout: Duration::from_secs(edge.config.idle_timeout_s),
     };
     if let Err(turned) = &admitted {
-        tracing::debug!(client = %client.address, code = turned.goodbye.code, "a visitor is turned away");
+        let Goodbye { code, reason: why, .. } = turned.goodbye;
+        let (conversation, client) = (target.conversation(), client.address);
+        tracing::debug!(target: "sockets", user_id, conversation, %client, code, why, "a visitor was refused");
     }
     match admitted {
         Ok(admission) => {

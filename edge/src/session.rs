@@ -244,7 +244,7 @@ pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Sea
         Err(end) => end,
     };
     // It leaves before the closing handshake, which may take its time.
-    session.open.0.closed(&end);
+    session.open.closed(&end);
     let Session { socket, asking, handler, open: _open, .. } = session;
     drop((asking, inbox, handler));
     match end {
@@ -506,7 +506,7 @@ pub(crate) mod tests {
         EdgeConfig,
         dialect::therapy,
         link::tests::unlinked,
-        metrics::EdgeCounts,
+        metrics::{EdgeCounts, Who},
         rate::{Limit, RateLimits, Rates},
         room::Room,
         standing::tests::free,
@@ -584,7 +584,7 @@ pub(crate) mod tests {
             credential: free(expires_in.map(|left| Instant::now() + left)),
             meter: rates.meter(Limit::Therapy, "1", Instant::now()),
             place: Room::new(&EdgeConfig::default(), &Metrics::default()).of_user("1").expect("room"),
-            open: EdgeCounts::new(&Metrics::default()).socket(Limit::Therapy, "location"),
+            open: EdgeCounts::new(&Metrics::default()).socket(Limit::Therapy, "location", Who::default()),
             clock: Clock::System,
         };
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;

@@ -11,6 +11,7 @@ mod hostile;
 mod instances;
 mod limits;
 mod location;
+mod logs;
 mod metrics;
 mod notifications;
 mod outside;

@@ -10,6 +10,7 @@ use switchboard_chassis::{
     db::{self, StoreConfig},
     directory,
     grpc::GrpcConfig,
+    telemetry,
     tls::ClientTlsConfig,
 };
 use switchboard_chat::ChatConfig;
@@ -92,12 +93,14 @@ impl Default for Config {
 pub struct LogConfig {
     /// A level, or directives such as `info,switchboard_edge=debug`.
     pub filter: String,
+    /// `auto`: for people in a terminal, as JSON elsewhere; or always `human` or `json`.
+    pub format: telemetry::Format,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
         // The NATS client logs each of its events; what matters of them is logged by us.
-        Self { filter: "info,async_nats=error".to_owned() }
+        Self { filter: "info,async_nats=error".to_owned(), format: telemetry::Format::Auto }
     }
 }
 

@@ -123,7 +123,7 @@ fn main() -> anyhow::Result<()> {
         flags.push(("data_dir", "switchboard-demo".to_owned()));
     }
     let config = Config::load(global.config.as_deref(), &environment, &flags)?;
-    telemetry::init(&config.log.filter).map_err(|wrong| anyhow::anyhow!("log.filter: {wrong}"))?;
+    telemetry::init(&config.log.filter, config.log.format).map_err(|wrong| anyhow::anyhow!("log.filter: {wrong}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {

@@ -2,7 +2,10 @@
 
 use switchboard_chassis::metrics::{Counter, CounterSeries, Counters, Gauges, Metrics};
 
-use crate::{model::Kind, order::Appended};
+use crate::{
+    model::{Draft, Kind, Role},
+    order::Appended,
+};
 
 const STORED: Counters<1> =
     Counters::new("switchboard_chat_messages_stored_total", "Messages that were stored", &["kind"]);
@@ -30,7 +33,14 @@ impl ChatCounts {
     }
 
     /// What became of a draft. Refusals are counted where they are told.
-    pub(crate) fn appended(&self, kind: Kind, appended: &Appended) {
+    pub(crate) fn appended(&self, draft: &Draft, appended: &Appended) {
+        let kind = draft.kind;
+        if let Appended::Stored(message) = appended {
+            // A device's id is a credential.
+            let user_id = (draft.sender_role != Role::Device).then_some(draft.sender_id.as_str());
+            let (conversation, message_id, seq) = (draft.conversation_id, message.id, message.seq);
+            tracing::debug!(target: "messages", user_id, %conversation, %message_id, seq, "a message was stored");
+        }
         match appended {
             Appended::Stored(_) => match self.stored.iter().find(|(its, _)| *its == kind) {
                 Some((_, stored)) => _ = stored.inc(),

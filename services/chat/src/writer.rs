@@ -56,7 +56,7 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &
             match append(&store, &drafts, &clock, &mut *numbers.lock().await).await {
                 Ok(appended) => {
                     for ((appended, sender), draft) in appended.into_iter().zip(senders).zip(&drafts) {
-                        counts.appended(draft.kind, &appended);
+                        counts.appended(draft, &appended);
                         tell(&hub, (draft.conversation_id, draft.part), appended, sender);
                     }
                 }
