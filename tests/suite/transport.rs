@@ -479,7 +479,7 @@ async fn a_client_cannot_invent_its_address() -> anyhow::Result<()> {
             ("SWITCHBOARD_EDGE__LISTEN", edge.to_string()),
             ("SWITCHBOARD_GRPC__LISTEN", "127.0.0.1:0".to_owned()),
             ("SWITCHBOARD_EDGE__TRUSTED_PROXIES", trusted.to_owned()),
-            ("SWITCHBOARD_LOG__FILTER", "info,switchboard_edge=debug".to_owned()),
+            ("SWITCHBOARD_LOG__FILTER", "info,sockets=debug".to_owned()),
         ];
         let mut process = Process::start_logging(&["serve"], &settings, &log)?;
         process.listens(edge).await?;
@@ -489,11 +489,11 @@ async fn a_client_cannot_invent_its_address() -> anyhow::Result<()> {
         switchboard_tests::Client::connect(&url, &forged).await?.closed().await?;
         let log = &log;
         until("the visitor's line in the log", || async move {
-            Ok(fs::read_to_string(log)?.contains("a visitor is turned away"))
+            Ok(fs::read_to_string(log)?.contains("a visitor was refused"))
         })
         .await?;
         let text = fs::read_to_string(log)?;
-        let line = text.lines().find(|line| line.contains("a visitor is turned away")).unwrap_or_default();
+        let line = text.lines().find(|line| line.contains("a visitor was refused")).unwrap_or_default();
         let line: Value = serde_json::from_str(line)?;
         assert_eq!(line["client"], expected, "trusted: {trusted:?}");
         assert!(!text.contains("192.0.2.55"), "{text}");
