@@ -509,7 +509,7 @@ mod tests {
             "# UNIT switchboard_test_wait_seconds seconds",
             "switchboard_test_wait_seconds_bucket{le=\"0.1\"} 0",
             "switchboard_test_wait_seconds_bucket{le=\"1.0\"} 1",
-            "switchboard_test_queue_bytes 7",
+            "switchboard_test_queue_bytes{} 7",
             "# EOF",
         ] {
             assert!(text.lines().any(|theirs| theirs == line), "{line} is not in {text}");
