@@ -36,7 +36,7 @@ use crate::{
     rate::Limit,
     room::{self, Place},
     routes::Target,
-    session::{Handler, Seat},
+    session::{Asking, Handler, Seat},
     standing::Proof,
 };
 
@@ -138,7 +138,7 @@ impl Edge {
         let meter = self.rates.meter(limit, counted, Instant::now());
         let credential = self.credentials.hold(proof);
         let Way { handle, inbox, place } = way;
-        Seat { handler, handle, inbox, credential, meter, place, clock: self.clock.clone() }
+        Seat { handler, asking: Asking::new(handle), inbox, credential, meter, place, clock: self.clock.clone() }
     }
 
     /// The user that a token stands for.
@@ -413,8 +413,7 @@ impl Edge {
                     role: role.clone(),
                     has_both_profiles: visitor.is_some_and(|visitor| has_both_profiles(&visitor.user)),
                 };
-                let (chat, people, clock) = (self.chat.clone(), self.people.clone(), self.clock.clone());
-                let entered = Entered { dialect, viewer, join, chat, people, clock };
+                let entered = Entered { dialect, viewer, join, backstage: self.backstage.clone() };
                 Ok(Room { entered, conversation: conversation.clone(), way })
             }
             Event::Refused(refused) => Err(match refused.reason() {

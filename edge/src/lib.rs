@@ -48,8 +48,8 @@ pub use playground::Playground;
 pub use rate::RateLimits;
 
 use crate::{
-    client_address::Proxies, goodbye::Goodbye, link::Link, people::People, rate::Rates, room::Room, roster::Roster,
-    standing::Credentials,
+    client_address::Proxies, goodbye::Goodbye, handlers::chat::Backstage, link::Link, people::People, rate::Rates,
+    room::Room, roster::Roster, standing::Credentials,
 };
 
 /// `[edge]`: what clients connect to.
@@ -218,6 +218,7 @@ pub(crate) struct Edge {
     pub(crate) rates: Rates,
     pub(crate) room: Room,
     pub(crate) people: People,
+    pub(crate) backstage: Arc<Backstage>,
     pub(crate) config: EdgeConfig,
     pub(crate) playground: Option<Playground>,
     pub(crate) clock: Clock,
@@ -251,9 +252,12 @@ pub async fn serve(
     };
     let credentials = Credentials::new(identity.clone(), clock.clone());
     credentials.start(Duration::from_secs(config.recheck_interval_s), &lifecycle);
+    let people = People::new(identity.clone());
+    let backstage = Backstage { chat: chat_calls.clone(), people: people.clone(), clock: clock.clone() };
     let edge = Arc::new(Edge {
         credentials,
-        people: People::new(identity.clone()),
+        people,
+        backstage: Arc::new(backstage),
         identity,
         links,
         chat: chat_calls,

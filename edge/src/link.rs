@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use switchboard_chassis::{
     Clock, Directory, Lifecycle,
     grpc::{Access, Peer, any_peer, remote_peer},
@@ -90,13 +91,14 @@ type Slot<W> = Arc<Mutex<Option<Arc<Told<W>>>>>;
 /// Where a session hears from its link.
 #[derive(Debug)]
 pub(crate) struct Inbox<W: Wire> {
-    queue: mpsc::Receiver<Delivery<W>>,
+    // Not tokio's, which takes room for 32 at once: most sessions mostly have none.
+    queue: futures_channel::mpsc::Receiver<Delivery<W>>,
     newest: Option<Slot<W>>,
 }
 
 impl<W: Wire> Inbox<W> {
     pub(crate) async fn recv(&mut self) -> Option<Delivery<W>> {
-        self.queue.recv().await
+        self.queue.next().await
     }
 
     pub(crate) fn try_recv(&mut self) -> Option<Delivery<W>> {
@@ -110,7 +112,7 @@ impl<W: Wire> Inbox<W> {
 }
 
 struct Place<W: Wire> {
-    queue: mpsc::Sender<Delivery<W>>,
+    queue: futures_channel::mpsc::Sender<Delivery<W>>,
     newest: Option<Slot<W>>,
     /// What decides to which instance it belongs.
     part: Part,
@@ -120,7 +122,7 @@ struct Place<W: Wire> {
 
 impl<W: Wire> Place<W> {
     /// False when the session is too slow.
-    fn deliver(&self, told: &Arc<Told<W>>, is_conflated: bool) -> bool {
+    fn deliver(&mut self, told: &Arc<Told<W>>, is_conflated: bool) -> bool {
         let Some(newest) = self.newest.as_ref().filter(|_| is_conflated) else {
             return self.queue.try_send(Delivery::Event(told.clone())).is_ok();
         };
@@ -262,7 +264,7 @@ impl<W: Carried> Link<W> {
     /// A new session, which has not joined anything. Sessions of the same part are on the same instance, while that is
     /// there.
     pub(crate) fn session(&self, part: Part) -> (SessionHandle<W>, Inbox<W>) {
-        let (sender, queue) = mpsc::channel(SESSION_EVENTS_MAX);
+        let (sender, queue) = futures_channel::mpsc::channel(SESSION_EVENTS_MAX);
         let newest = W::CONFLATES.then(Slot::default);
         let mut state = lock(&self.state);
         state.last_session += 1;
@@ -287,7 +289,7 @@ impl<W: Carried> Link<W> {
     pub(crate) async fn end_all(&self, goodbye: Goodbye, over: Duration) {
         let mut over = over;
         loop {
-            let sessions: Vec<_> = lock(&self.state).sessions.values().map(|place| place.queue.clone()).collect();
+            let sessions: Vec<u64> = lock(&self.state).sessions.keys().copied().collect();
             if sessions.is_empty() {
                 return;
             }
@@ -295,8 +297,10 @@ impl<W: Carried> Link<W> {
             // Sleeps are whole milliseconds: many sessions end together after each.
             let mut ahead = Duration::ZERO;
             for session in sessions {
-                // An inbox that is full will be looked at again.
-                let _ = session.try_send(Delivery::End(goodbye));
+                if let Some(place) = lock(&self.state).sessions.get_mut(&session) {
+                    // An inbox that is full will be looked at again.
+                    let _ = place.queue.try_send(Delivery::End(goodbye));
+                }
                 ahead += pause;
                 if ahead >= SPREAD_STEP {
                     tokio::time::sleep(std::mem::take(&mut ahead)).await;
@@ -495,7 +499,7 @@ impl<W: Carried> Keeper<W> {
         let mut state = lock(&self.state);
         for session in sessions {
             // One that has moved hears the same from its new instance.
-            let Some(place) = state.sessions.get(session).filter(|place| place.at == Some(id)) else { continue };
+            let Some(place) = state.sessions.get_mut(session).filter(|place| place.at == Some(id)) else { continue };
             if !place.deliver(&told, is_conflated) {
                 // Its inbox ends, and with it the session.
                 state.sessions.remove(session);
@@ -510,7 +514,7 @@ impl<W: Carried> Keeper<W> {
 
     fn answered(&self, id: u64, answer: Answer) {
         let mut state = lock(&self.state);
-        let Some(place) = state.sessions.get(&answer.session).filter(|place| place.at == Some(id)) else { return };
+        let Some(place) = state.sessions.get_mut(&answer.session).filter(|place| place.at == Some(id)) else { return };
         if place.queue.try_send(Delivery::Answered(answer.request)).is_err() {
             state.sessions.remove(&answer.session);
         }

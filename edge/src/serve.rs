@@ -260,8 +260,9 @@ async fn secured(tls: &ServerTls, stream: TcpStream, peer: SocketAddr, within: D
 
 /// Serves a socket from its upgrade to its end.
 async fn sit<H: Handler>(on_upgrade: OnUpgrade, seat: Box<Seat<H>>, heartbeat: Heartbeat, place: Option<SocketPlace>) {
-    if let Some(socket) = upgrade::socket(on_upgrade).await {
-        session::run::<Wire, H>(socket, *seat, heartbeat).await;
+    // Boxed, as it comes once.
+    if let Some(socket) = Box::pin(upgrade::socket(on_upgrade)).await {
+        session::run::<Wire, H>(socket, seat, heartbeat).await;
     }
     drop(place);
 }

@@ -158,6 +158,10 @@ pub(crate) struct Asking<W: Wire> {
 }
 
 impl<W: Wire> Asking<W> {
+    pub(crate) fn new(handle: SessionHandle<W>) -> Self {
+        Self { handle, pending: VecDeque::new(), last_request: 0, is_linked: true }
+    }
+
     /// Asks now, or when there is a stream. Gives the number of the request.
     pub(crate) fn ask(&mut self, action: W::Action) -> u64 {
         self.last_request += 1;
@@ -165,6 +169,10 @@ impl<W: Wire> Asking<W> {
         if self.is_linked {
             // If the stream broke just now, `Down` is in the inbox, and then `Up`: it will be asked again.
             let _ = self.handle.ask(request, action.clone());
+        }
+        // Mostly there is one, and what it takes is held by every socket that ever asked.
+        if self.pending.capacity() == 0 {
+            self.pending.reserve_exact(1);
         }
         self.pending.push_back(Pending { request, action });
         request
@@ -207,7 +215,7 @@ impl<W: Wire> Asking<W> {
 /// A visitor who was let in: all that a session needs besides its socket.
 pub(crate) struct Seat<H: Handler> {
     pub(crate) handler: H,
-    pub(crate) handle: SessionHandle<H::Wire>,
+    pub(crate) asking: Asking<H::Wire>,
     pub(crate) inbox: Inbox<H::Wire>,
     pub(crate) credential: Credential,
     pub(crate) meter: Meter,
@@ -218,57 +226,67 @@ pub(crate) struct Seat<H: Handler> {
 
 struct Session<S, H: Handler> {
     socket: WebSocketStream<S>,
-    handler: H,
-    asking: Asking<H::Wire>,
-    meter: Meter,
-    credential: Credential,
+    seat: Box<Seat<H>>,
     /// Another token is being checked.
     refreshing: Option<BoxFuture<'static, Refreshed>>,
     /// A pause before it joins again.
     rejoin: Option<BoxFuture<'static, ()>>,
-    clock: Clock,
 }
 
 /// Serves a socket until it ends.
-pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Seat<H>, heartbeat: Heartbeat) {
-    let Seat { handler, handle, mut inbox, credential, meter, place: _place, clock } = seat;
-    let asking = Asking { handle, pending: VecDeque::new(), last_request: 0, is_linked: true };
-    let (refreshing, rejoin) = (None, None);
-    let mut session = Session { socket, handler, asking, meter, credential, refreshing, rejoin, clock };
-    let end = match session.begin().await {
-        Ok(()) => session.talk(&mut inbox, heartbeat).await,
+///
+/// All of it is in one place on the heap from the beginning: a future has room for every place that something is moved to,
+/// and an idle socket would hold it.
+pub(crate) fn run<S: Io, H: Handler>(
+    socket: WebSocketStream<S>,
+    seat: Box<Seat<H>>,
+    heartbeat: Heartbeat,
+) -> impl Future<Output = ()> + Send {
+    serve(Box::new(Session { socket, seat, refreshing: None, rejoin: None }), heartbeat)
+}
+
+async fn serve<S: Io, H: Handler>(mut session: Box<Session<S, H>>, heartbeat: Heartbeat) {
+    // Boxed, as it comes once.
+    let end = match Box::pin(session.begin()).await {
+        Ok(()) => session.talk(heartbeat).await,
         Err(end) => end,
     };
-    // It leaves before the closing handshake, which may take its time.
-    let Session { socket, asking, handler, .. } = session;
-    drop((asking, inbox, handler));
-    match end {
-        End::Gone => Box::pin(closing::hang_up(socket)).await,
-        End::Goodbye(goodbye) => Box::pin(closing::say_goodbye(socket, None, goodbye)).await,
-    }
+    Box::pin(session.end(end)).await;
 }
 
 impl<S: Io, H: Handler> Session<S, H> {
     async fn begin(&mut self) -> Result<(), End> {
-        // Boxed, as it comes once: each idle socket would hold room for it.
-        Box::pin(self.handler.begin(&mut self.asking, &mut Out::new(&mut self.socket))).await?;
+        let Seat { handler, asking, .. } = &mut *self.seat;
+        handler.begin(asking, &mut Out::new(&mut self.socket)).await?;
         self.flush().await
     }
 
-    async fn talk(&mut self, inbox: &mut Inbox<H::Wire>, heartbeat: Heartbeat) -> End {
+    async fn end(self: Box<Self>, end: End) {
+        let Self { socket, seat, .. } = *self;
+        let Seat { handler, asking, inbox, place: _place, credential: _credential, .. } = *seat;
+        // It leaves before the closing handshake, which may take its time.
+        drop((asking, inbox, handler));
+        match end {
+            End::Gone => closing::hang_up(socket).await,
+            End::Goodbye(goodbye) => closing::say_goodbye(socket, None, goodbye).await,
+        }
+    }
+
+    async fn talk(&mut self, heartbeat: Heartbeat) -> End {
         let mut heard_at = Instant::now();
         let never = heard_at + Duration::from_secs(365 * 24 * 3600);
-        let mut expiry = self.credential.expires_at.unwrap_or(never);
+        let mut expiry = self.seat.credential.expires_at.unwrap_or(never);
         let mut ping_at = heard_at + heartbeat.ping_interval;
         let mut tick = pin!(sleep_until(ping_at.min(expiry)));
         loop {
-            let is_reading = self.handler.is_ready() && (!self.asking.is_full() || !self.asking.is_linked);
+            let is_reading =
+                self.seat.handler.is_ready() && (!self.seat.asking.is_full() || !self.seat.asking.is_linked);
             let step = tokio::select! {
-                delivery = inbox.recv() => match delivery {
-                    Some(delivery) => self.hear_burst(delivery, inbox).await,
+                delivery = self.seat.inbox.recv() => match delivery {
+                    Some(delivery) => self.hear_burst(delivery).await,
                     None => Err(End::Goodbye(goodbye::TOO_SLOW)),
                 },
-                own = self.handler.own() => self.do_own(own).await,
+                own = self.seat.handler.own() => self.do_own(own).await,
                 () = OptionFuture(self.rejoin.as_mut()) => {
                     self.join_again();
                     Ok(())
@@ -277,18 +295,18 @@ impl<S: Io, H: Handler> Session<S, H> {
                     heard_at = Instant::now();
                     self.read(frame).await
                 },
-                () = self.credential.ended() => Err(End::Goodbye(self.handler.ends().unauthenticated)),
+                () = self.seat.credential.ended() => Err(End::Goodbye(self.seat.handler.ends().unauthenticated)),
                 refreshed = OptionFuture(self.refreshing.as_mut()) => {
                     self.refreshing = None;
                     let told = self.refreshed(refreshed).await;
-                    expiry = self.credential.expires_at.unwrap_or(never);
+                    expiry = self.seat.credential.expires_at.unwrap_or(never);
                     tick.as_mut().reset(ping_at.min(expiry));
                     told
                 }
                 () = &mut tick => {
                     let now = Instant::now();
                     if now >= expiry {
-                        Err(End::Goodbye(self.handler.ends().unauthenticated))
+                        Err(End::Goodbye(self.seat.handler.ends().unauthenticated))
                     } else if is_reading && now >= heard_at + heartbeat.idle_timeout {
                         Err(End::Goodbye(goodbye::IDLE))
                     } else {
@@ -316,37 +334,37 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn do_own(&mut self, own: H::Own) -> Result<(), End> {
         // Boxed, as it is rare: each idle socket would hold room for it.
-        Box::pin(self.handler.owned(own, &mut Out::new(&mut self.socket))).await?;
+        Box::pin(self.seat.handler.owned(own, &mut Out::new(&mut self.socket))).await?;
         self.flush().await
     }
 
     /// Takes what waits, and flushes once.
-    async fn hear_burst(&mut self, first: Delivery<H::Wire>, inbox: &mut Inbox<H::Wire>) -> Result<(), End> {
-        self.hear(first, inbox).await?;
+    async fn hear_burst(&mut self, first: Delivery<H::Wire>) -> Result<(), End> {
+        self.hear(first).await?;
         for _ in 1..BURST_EVENTS_MAX {
-            match inbox.try_recv() {
-                Some(delivery) => self.hear(delivery, inbox).await?,
+            match self.seat.inbox.try_recv() {
+                Some(delivery) => self.hear(delivery).await?,
                 None => break,
             }
         }
         self.flush().await
     }
 
-    async fn hear(&mut self, delivery: Delivery<H::Wire>, inbox: &Inbox<H::Wire>) -> Result<(), End> {
+    async fn hear(&mut self, delivery: Delivery<H::Wire>) -> Result<(), End> {
         match delivery {
             Delivery::Event(told) => self.hear_event(&told).await,
-            Delivery::Newest => match inbox.newest() {
+            Delivery::Newest => match self.seat.inbox.newest() {
                 Some(told) => self.hear_event(&told).await,
                 None => Ok(()),
             },
             Delivery::Answered(request) => {
-                self.asking.answered(request);
+                self.seat.asking.answered(request);
                 Ok(())
             }
             Delivery::Down => {
-                self.asking.unlink(H::care);
+                self.seat.asking.unlink(H::care);
                 self.rejoin = None;
-                self.handler.down(&mut Out::new(&mut self.socket)).await
+                self.seat.handler.down(&mut Out::new(&mut self.socket)).await
             }
             Delivery::Up => {
                 self.join_again();
@@ -357,17 +375,17 @@ impl<S: Io, H: Handler> Session<S, H> {
     }
 
     async fn hear_event(&mut self, told: &Arc<Told<H::Wire>>) -> Result<(), End> {
-        let answered = self.asking.handle.answered(told).and_then(|request| self.asking.answered(request));
+        let answered = self.seat.asking.handle.answered(told).and_then(|request| self.seat.asking.answered(request));
         if let Some(pending) = &answered
             && H::Wire::is_not_joined(&told.event)
         {
             // It was asked behind a join that was refused: it waits for the next one.
             // There was room for it before.
-            let _ = self.asking.keep(pending.action.clone(), H::care);
+            let _ = self.seat.asking.keep(pending.action.clone(), H::care);
             self.join_later();
             return Ok(());
         }
-        match self.handler.hear(told, answered, &mut Out::new(&mut self.socket)).await? {
+        match self.seat.handler.hear(told, answered, &mut Out::new(&mut self.socket)).await? {
             Heard::Fine => {}
             Heard::JoinLater => self.join_later(),
         }
@@ -376,8 +394,8 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     fn join_later(&mut self) {
         if self.rejoin.is_none() {
-            self.asking.unlink(H::care);
-            let pause = self.clock.jittered(JOIN_RETRY);
+            self.seat.asking.unlink(H::care);
+            let pause = self.seat.clock.jittered(JOIN_RETRY);
             self.rejoin = Some(tokio::time::sleep(pause).boxed());
         }
     }
@@ -385,19 +403,19 @@ impl<S: Io, H: Handler> Session<S, H> {
     /// Joins again, and asks again what was not answered.
     fn join_again(&mut self) {
         self.rejoin = None;
-        self.asking.is_linked = true;
-        let earlier = std::mem::take(&mut self.asking.pending);
-        self.asking.ask(H::Wire::join(self.handler.join_again()));
+        self.seat.asking.is_linked = true;
+        let earlier = std::mem::take(&mut self.seat.asking.pending);
+        self.seat.asking.ask(H::Wire::join(self.seat.handler.join_again()));
         for pending in earlier {
-            self.asking.ask(H::again(pending.action));
+            self.seat.asking.ask(H::again(pending.action));
         }
     }
 
     async fn read(&mut self, frame: Option<Result<Message, tungstenite::Error>>) -> Result<(), End> {
         let reply = match frame {
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => match self.meter.take(Instant::now()) {
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => match self.seat.meter.take(Instant::now()) {
                 Ok(()) => self.react(&message),
-                Err(limited) => Some(self.handler.rate_limited(limited.retry_after_s)),
+                Err(limited) => Some(self.seat.handler.rate_limited(limited.retry_after_s)),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
@@ -414,13 +432,13 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     /// What the client is told at once of its frame.
     fn react(&mut self, message: &Message) -> Option<Utf8Bytes> {
-        let Message::Text(text) = message else { return Some(self.handler.binary()) };
+        let Message::Text(text) = message else { return Some(self.seat.handler.binary()) };
         // One at a time: the last one counts.
-        if let Some(refreshing) = self.credential.refresh(text) {
+        if let Some(refreshing) = self.seat.credential.refresh(text) {
             self.refreshing = Some(refreshing);
             return None;
         }
-        match self.handler.decode(text) {
+        match self.seat.handler.decode(text) {
             Decoded::Act(action) => self.act(action),
             Decoded::Reply(reply) => Some(reply),
             Decoded::Ignore => None,
@@ -429,7 +447,7 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn refreshed(&mut self, refreshed: Refreshed) -> Result<(), End> {
         let told = match refreshed {
-            Ok(proof) => self.credential.renew(proof),
+            Ok(proof) => self.seat.credential.renew(proof),
             Err(refused) => refused,
         };
         Out::new(&mut self.socket).feed(told).await?;
@@ -438,10 +456,10 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     /// Asks the service; the reply if that cannot be done.
     fn act(&mut self, action: <H::Wire as Wire>::Action) -> Option<Utf8Bytes> {
-        if self.asking.is_linked {
-            self.asking.ask(action);
-        } else if let Err(refused) = self.asking.keep(action, H::care) {
-            return Some(self.handler.overloaded(&refused));
+        if self.seat.asking.is_linked {
+            self.seat.asking.ask(action);
+        } else if let Err(refused) = self.seat.asking.keep(action, H::care) {
+            return Some(self.seat.handler.overloaded(&refused));
         }
         None
     }
@@ -556,7 +574,7 @@ pub(crate) mod tests {
         let (handle, inbox) = unlinked();
         let seat = Seat {
             handler: Parrot,
-            handle,
+            asking: Asking::new(handle),
             inbox,
             credential: free(expires_in.map(|left| Instant::now() + left)),
             meter: rates.meter(Limit::Therapy, "1", Instant::now()),
@@ -564,7 +582,7 @@ pub(crate) mod tests {
             clock: Clock::System,
         };
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;
-        tokio::spawn(run(socket, seat, HEARTBEAT));
+        tokio::spawn(run(socket, Box::new(seat), HEARTBEAT));
         theirs
     }
 

@@ -1,5 +1,7 @@
 //! A socket in a conversation, in any of the five protocols.
 
+use std::sync::Arc;
+
 use futures_util::{FutureExt as _, future::BoxFuture};
 use switchboard_chassis::{Clock, clock::timestamp, grpc::Peer};
 use switchboard_proto::{
@@ -36,9 +38,7 @@ pub(crate) struct ChatHandler {
     viewer: Viewer,
     join: Join,
     conversation_id: String,
-    chat: ChatServiceClient<Peer>,
-    people: People,
-    clock: Clock,
+    backstage: Arc<Backstage>,
     order: Order,
     /// A page of the past that is being fetched.
     page: Option<BoxFuture<'static, Page>>,
@@ -52,6 +52,11 @@ pub(crate) struct Entered {
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) viewer: Viewer,
     pub(crate) join: Join,
+    pub(crate) backstage: Arc<Backstage>,
+}
+
+/// What all chat sockets of an edge share.
+pub(crate) struct Backstage {
     pub(crate) chat: ChatServiceClient<Peer>,
     pub(crate) people: People,
     pub(crate) clock: Clock,
@@ -60,17 +65,15 @@ pub(crate) struct Entered {
 impl ChatHandler {
     /// For somebody who entered a conversation; `after` replays what came after this message first.
     pub(crate) fn new(entered: Entered, conversation: &Conversation, after: Option<String>) -> Self {
-        let Entered { dialect, viewer, join, chat, people, clock } = entered;
-        let now = dialect::iso(Some(timestamp(clock.now())));
+        let Entered { dialect, viewer, join, backstage } = entered;
+        let now = dialect::iso(Some(timestamp(backstage.clock.now())));
         let mut handler = Self {
             greeting: dialect.greeting(conversation, &viewer, &now),
             dialect,
             viewer,
             join,
             conversation_id: conversation.id.clone(),
-            chat,
-            people,
-            clock,
+            backstage,
             order: Order::live(conversation.last_seq),
             page: None,
             first_request: None,
@@ -95,7 +98,7 @@ impl ChatHandler {
         let text = match told.encoded(view) {
             Some(text) => text,
             None => {
-                let person = self.people.of(self.dialect, &told.event).await;
+                let person = self.backstage.people.of(self.dialect, &told.event).await;
                 told.encode(view, || self.dialect.encode(&told.event, view, &person))
             }
         };
@@ -119,7 +122,7 @@ impl ChatHandler {
             role: self.join.role.clone(),
             ..ListMessagesRequest::default()
         };
-        let (chat, head) = (self.chat.clone(), self.order.head());
+        let (chat, head) = (self.backstage.chat.clone(), self.order.head());
         let fetching = async move {
             let list = || {
                 let (mut chat, request) = (chat.clone(), request.clone());
@@ -175,7 +178,7 @@ impl Handler for ChatHandler {
         match self.dialect.decode(text, &self.viewer) {
             // The id is ours, so that a repeat over another stream is known.
             Decoded::Act(Action::Send(send)) => {
-                Decoded::Act(Action::Send(Send { id: self.clock.new_id().to_string(), ..send }))
+                Decoded::Act(Action::Send(Send { id: self.backstage.clock.new_id().to_string(), ..send }))
             }
             other => other,
         }
@@ -267,7 +270,7 @@ impl Handler for ChatHandler {
                 for message in page.messages {
                     let event = Event::Message(message);
                     if let Some(view) = self.dialect.view(&event, &self.viewer) {
-                        let person = self.people.of(self.dialect, &event).await;
+                        let person = self.backstage.people.of(self.dialect, &event).await;
                         out.feed(self.dialect.encode(&event, view, &person)).await?;
                     }
                 }

@@ -19,6 +19,8 @@ use crate::{Error, Secret};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection to Postgres that was not used for so long may have broken meanwhile.
+const RESTED: Duration = Duration::from_secs(1);
 const SQLITE_READERS: u32 = 4;
 /// 16 MiB of write-ahead log before it is folded into the file.
 const WAL_PAGES: &str = "4096";
@@ -230,16 +232,14 @@ async fn sqlite(file: &Path, durability: Durability) -> Result<Db, OpenError> {
         .pragma("temp_store", "MEMORY")
         // Pages written over and over between two checkpoints are synchronised once.
         .pragma("wal_autocheckpoint", WAL_PAGES);
-    let write = SqlitePoolOptions::new()
+    // A file's connection does not break while nobody looks, so none is tried before it is used.
+    let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
+    let write = pool()
         .max_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_release(|connection, _| Box::pin(has_finished(connection)))
         .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
         .await?;
-    let read = SqlitePoolOptions::new()
-        .max_connections(SQLITE_READERS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options.pragma("query_only", "ON"));
+    let read = pool().max_connections(SQLITE_READERS).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Db { read: Pool::Sqlite(read), write: Pool::Sqlite(write), _lock: Some(lock) })
 }
 
@@ -252,6 +252,12 @@ async fn has_finished(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
         connection.ping().await?;
     }
     Ok(!connection.is_in_transaction())
+}
+
+/// Whether a connection may be used. One that rested is asked first, which costs its user a round trip; one that answered a
+/// moment ago is not.
+async fn answers(connection: &mut PgConnection, idle_for: Duration) -> sqlx::Result<bool> {
+    Ok(idle_for < RESTED || connection.ping().await.is_ok())
 }
 
 async fn postgres(url: &str, service: &str, config: &StoreConfig) -> Result<Db, OpenError> {
@@ -272,9 +278,19 @@ async fn postgres(url: &str, service: &str, config: &StoreConfig) -> Result<Db, 
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, used| Box::pin(answers(connection, used.idle_for)))
         .connect_with(options.options([("search_path", schema.as_str()), ("synchronous_commit", synchronous_commit)]))
         .await?;
     Ok(Db { read: Pool::Postgres(pool.clone()), write: Pool::Postgres(pool), _lock: None })
+}
+
+/// What a statement lists, with the last item repeated until there are a power of two, or one and a half times
+/// one: so the texts of statements are few, and each is parsed once.
+pub fn padded<T>(items: &[T]) -> impl Iterator<Item = &T> {
+    let power = items.len().next_power_of_two();
+    let length = if items.len() <= power / 4 * 3 { power / 4 * 3 } else { power };
+    items.iter().chain(items.last().into_iter().cycle().take(length.saturating_sub(items.len())))
 }
 
 /// Turns `?` on a database call into our [`Error`].
@@ -288,6 +304,22 @@ mod tests {
     fn each_service_has_its_own_sqlite_file() {
         assert_eq!(sqlite_file("/data", "chat"), Path::new("/data/chat.db"));
         assert_eq!(sqlite_file("/data/app.db", "chat"), Path::new("/data/app.chat.db"));
+    }
+
+    #[test]
+    fn few_texts_for_all_lengths() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for length in 1..=512_usize {
+            let items: Vec<usize> = (0..length).collect();
+            let all: Vec<usize> = padded(&items).copied().collect();
+            assert_eq!(all[..length], items);
+            assert!(all[length..].iter().all(|item| *item == length - 1));
+            assert!(all.len() - length <= length / 2, "{length}: {}", all.len());
+            lengths.insert(all.len());
+        }
+        assert_eq!(Vec::from_iter(lengths.iter().copied().take(9)), [1, 2, 3, 4, 6, 8, 12, 16, 24]);
+        assert_eq!(lengths.len(), 18);
+        assert_eq!(padded::<usize>(&[]).count(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! This is the only crate that reads the environment, the clock and signals. It knows no service and no protocol.
 
 pub mod audit;
+pub mod batch;
 mod callers;
 pub mod clock;
 pub mod config;

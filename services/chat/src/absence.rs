@@ -8,11 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 use serde::{Deserialize, Serialize};
-use switchboard_chassis::{Clock, Lifecycle, Micros, grpc::Peer};
+use switchboard_chassis::{Clock, Lifecycle, Micros, batch::GroupCommit, grpc::Peer};
 use switchboard_proto::notification::v1::{
     BatchNotifyRequest, NotifyRequest, notification_service_client::NotificationServiceClient,
 };
-use switchboard_sessions::{GroupCommit, start_group_commit};
 use uuid::Uuid;
 
 use crate::{
@@ -102,7 +101,7 @@ pub(crate) type Arrivals = GroupCommit<Arrival>;
 
 /// Notes arrivals, many at once.
 pub(crate) fn arrivals(store: Arc<Store>, lifecycle: &Lifecycle) -> Arrivals {
-    start_group_commit("chat arrivals", lifecycle, move |arrivals: Vec<Arrival>| {
+    GroupCommit::start("chat arrivals", lifecycle, move |arrivals: Vec<Arrival>| {
         let store = store.clone();
         async move {
             if store.came(&arrivals).await.is_err() {

@@ -47,7 +47,7 @@ pub async fn service(
     clock: Clock,
     lifecycle: &Lifecycle,
 ) -> std::io::Result<(ChatServiceServer<Chat>, Absences)> {
-    let store = Arc::new(store::Store::new(db, config.burst()));
+    let store = Arc::new(store::Store::new(db, config.burst(), lifecycle));
     let arrivals = absence::arrivals(store.clone(), lifecycle);
     let (doorbell, subscription) = doorbell::Doorbell::take(bus).await?;
     let hub = Arc::new(hub::Hub::new(store.clone(), doorbell, clock.clone(), config.clone(), arrivals));

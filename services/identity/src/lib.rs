@@ -52,6 +52,6 @@ pub async fn service(
     } else {
         None
     };
-    let identity = Identity::new(store::Store::new(db), news, django, config, clock, lifecycle.clone())?;
+    let identity = Identity::new(store::Store::new(db, lifecycle), news, django, config, clock, lifecycle.clone())?;
     Ok(IdentityServiceServer::new(identity))
 }
