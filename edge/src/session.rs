@@ -16,12 +16,13 @@ use tokio_tungstenite::{
 
 use crate::{
     closing,
+    connections::{Connection, Counted},
     dialect::{Decoded, Ends},
     goodbye::{self, Goodbye},
     link::{Carried, Delivery, Inbox, SessionHandle, Told},
     rate::Meter,
     room::Place,
-    standing::{Credential, Refreshed},
+    standing::{Credential, Farewell, Refreshed},
 };
 
 /// Actions of a socket that wait for their answer. Beyond it, the socket is not read.
@@ -47,6 +48,8 @@ pub(crate) enum End {
     Gone,
     /// By us.
     Goodbye(Goodbye),
+    /// By an operator.
+    Dismissed(Arc<Farewell>),
 }
 
 /// What becomes of a client's action while there is no stream.
@@ -127,14 +130,15 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 
 /// The client's side. What is fed goes out with the next flush.
-pub(crate) struct Out<'a, S>(&'a mut WebSocketStream<S>);
+pub(crate) struct Out<'a, S>(&'a mut Counted<S>);
 
 impl<'a, S: Io> Out<'a, S> {
-    pub(crate) fn new(socket: &'a mut WebSocketStream<S>) -> Self {
+    pub(crate) fn new(socket: &'a mut Counted<S>) -> Self {
         Self(socket)
     }
 
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        self.0.connection.gave(text.len());
         written(self.0.feed(Message::Text(text))).await
     }
 
@@ -214,10 +218,12 @@ pub(crate) struct Seat<H: Handler> {
     /// Of the user's sockets, one.
     pub(crate) place: Place<String>,
     pub(crate) clock: Clock,
+    /// What an operator can know of it.
+    pub(crate) connection: Arc<Connection>,
 }
 
 struct Session<S, H: Handler> {
-    socket: WebSocketStream<S>,
+    socket: Counted<S>,
     handler: H,
     asking: Asking<H::Wire>,
     meter: Meter,
@@ -231,7 +237,8 @@ struct Session<S, H: Handler> {
 
 /// Serves a socket until it ends.
 pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Seat<H>, heartbeat: Heartbeat) {
-    let Seat { handler, handle, mut inbox, credential, meter, place: _place, clock } = seat;
+    let Seat { handler, handle, mut inbox, credential, meter, place: _place, clock, connection } = seat;
+    let socket = Counted::new(socket, connection);
     let asking = Asking { handle, pending: VecDeque::new(), last_request: 0, is_linked: true };
     let (refreshing, rejoin) = (None, None);
     let mut session = Session { socket, handler, asking, meter, credential, refreshing, rejoin, clock };
@@ -240,11 +247,13 @@ pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Sea
         Err(end) => end,
     };
     // It leaves before the closing handshake, which may take its time.
-    let Session { socket, asking, handler, .. } = session;
-    drop((asking, inbox, handler));
+    let Session { socket, asking, handler, credential, .. } = session;
+    drop((asking, inbox, handler, credential));
+    let socket = socket.into_socket();
     match end {
         End::Gone => Box::pin(closing::hang_up(socket)).await,
         End::Goodbye(goodbye) => Box::pin(closing::say_goodbye(socket, None, goodbye)).await,
+        End::Dismissed(farewell) => Box::pin(closing::dismiss(socket, &farewell)).await,
     }
 }
 
@@ -275,9 +284,13 @@ impl<S: Io, H: Handler> Session<S, H> {
                 },
                 frame = self.socket.next(), if is_reading => {
                     heard_at = Instant::now();
+                    self.socket.connection.heard(heard_at);
                     self.read(frame).await
                 },
-                () = self.credential.ended() => Err(End::Goodbye(self.handler.ends().unauthenticated)),
+                ended = self.credential.ended() => Err(match ended {
+                    None => End::Goodbye(self.handler.ends().unauthenticated),
+                    Some(farewell) => End::Dismissed(farewell),
+                }),
                 refreshed = OptionFuture(self.refreshing.as_mut()) => {
                     self.refreshing = None;
                     let told = self.refreshed(refreshed).await;
@@ -395,10 +408,13 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn read(&mut self, frame: Option<Result<Message, tungstenite::Error>>) -> Result<(), End> {
         let reply = match frame {
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => match self.meter.take(Instant::now()) {
-                Ok(()) => self.react(&message),
-                Err(limited) => Some(self.handler.rate_limited(limited.retry_after_s)),
-            },
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                self.socket.connection.took(message.len());
+                match self.meter.take(Instant::now()) {
+                    Ok(()) => self.react(&message),
+                    Err(limited) => Some(self.handler.rate_limited(limited.retry_after_s)),
+                }
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
             Some(Err(error)) => return Err(closing::blame(&error).map_or(End::Gone, End::Goodbye)),
@@ -562,6 +578,7 @@ pub(crate) mod tests {
             meter: rates.meter(Limit::Therapy, "1", Instant::now()),
             place: Room::new(&EdgeConfig::default()).of_user("1").expect("room"),
             clock: Clock::System,
+            connection: Arc::new(crate::connections::tests::any()),
         };
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;
         tokio::spawn(run(socket, seat, HEARTBEAT));
