@@ -1,10 +1,7 @@
 //! The README's recipes for operators, played as they stand by a shell, with the real grpcurl; the completions in a real
 //! bash, and the manual pages as `man` shows them.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{path::Path, process::Stdio};
 
 use anyhow::{Context as _, bail, ensure};
 use prost_reflect::DescriptorPool;
@@ -93,19 +90,14 @@ impl Stage {
     fn shell(&self, line: &str, id: &str) -> anyhow::Result<Command> {
         let grpc = fences("gRPC")?.concat();
         let defined = |begin: &str| grpc.lines().find(|line| line.starts_with(begin)).context("the README's `call`");
-        let script = format!("{}\n{}\nID={id}\n{line}", defined("TOKEN=")?, defined("call() ")?);
+        let script = format!("PATH=$BESIDE:$PATH\n{}\n{}\nID={id}\n{line}", defined("TOKEN=")?, defined("call() ")?);
         let beside = process::binary()?.parent().map(Path::to_owned).unwrap_or_default();
-        let path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-            .fold(vec![beside], |mut paths: Vec<PathBuf>, path| {
-                paths.push(path);
-                paths
-            });
         let mut command = Command::new("bash");
         command
             .args(["-euc", &script.replace("127.0.0.1:50051", &self.grpc.to_string())])
             .current_dir(self.directory.path())
             .envs(self.settings.iter().map(|(name, value)| (*name, value)))
-            .env("PATH", std::env::join_paths(path)?)
+            .env("BESIDE", beside)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -114,7 +106,8 @@ impl Stage {
     }
 
     async fn run(&self, line: &str, id: &str) -> anyhow::Result<String> {
-        let output = tokio::time::timeout(PATIENCE, self.shell(line, id)?.output()).await.context(line.to_owned())??;
+        let output =
+            tokio::time::timeout(PATIENCE, self.shell(line, id)?.output()).await.context(line.to_owned())??;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{line}\n{text}{}", String::from_utf8_lossy(&output.stderr));
         Ok(text)
@@ -177,7 +170,9 @@ async fn the_recipes_do_what_they_say() -> anyhow::Result<()> {
         let said = stage.run(line, id).await?;
         match line {
             _ if line.contains("connections list") => shows(&said, &[id, "clinic chat", "patient", CHAT, "127.0.0.1"])?,
-            _ if line.contains("/ListConnections") => shows(&said, &[id, "/ws/chat/{chat_id}/", "\"totalSize\": \"1\""])?,
+            _ if line.contains("/ListConnections") => {
+                shows(&said, &[id, "/ws/chat/{chat_id}/", "\"totalSize\": \"1\""])?
+            }
             _ if line.contains("connections describe") => shows(&said, &[id, "/ws/chat/{chat_id}/", "127.0.0.1"])?,
             _ if line.contains("/GetConnection") => shows(&said, &[id, "PROTOCOL_CLINIC", "lastHeardAt"])?,
             _ if line.contains("disconnect") || line.contains("/DisconnectConnections") => {
@@ -198,7 +193,9 @@ async fn the_recipes_do_what_they_say() -> anyhow::Result<()> {
             _ if line.contains("log set") || line.contains("/SetLogFilter") => {
                 shows(&said, &["switchboard_edge=debug", "ntil"])?;
             }
-            _ if line.contains("log get") || line.contains("/GetLogFilter") => shows(&said, &["switchboard_edge=debug"])?,
+            _ if line.contains("log get") || line.contains("/GetLogFilter") => {
+                shows(&said, &["switchboard_edge=debug"])?
+            }
             _ if line.contains("log reset") => assert!(!said.contains("debug"), "{said}"),
             _ => bail!("nothing is expected of {line}"),
         }
@@ -250,13 +247,15 @@ async fn manual_pages_are_read_with_man() -> anyhow::Result<()> {
         let source = std::fs::read_to_string(pages.join(page)).with_context(|| page.to_owned())?;
         assert!(source.contains(".TH "), "{page} is a manual page");
         // As a reader has it, where there is groff; else as it is written.
-        let shown = Command::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(pages.join(page)).output().await;
-        let (shown, complaints) = match shown {
-            Ok(output) => (output.stdout, output.stderr),
-            Err(_) => (source.replace("\\-", "-").into_bytes(), Vec::new()),
+        let plain = ["-man", "-Tutf8", "-P-c", "-P-b", "-P-o", "-P-u"];
+        let shown = match Command::new("groff").args(plain).arg(pages.join(page)).output().await {
+            Ok(output) => {
+                assert!(output.status.success(), "{page}: {}", String::from_utf8_lossy(&output.stderr));
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            }
+            Err(_) => source.replace("\\-", "-"),
         };
-        assert!(complaints.is_empty(), "{page}: {}", String::from_utf8_lossy(&complaints));
-        let shown = String::from_utf8_lossy(&shown).replace('\u{2010}', "-");
+        let shown = shown.replace(['\u{2010}', '\u{2212}'], "-");
         let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
         for section in sections {
             assert!(words.contains(section), "{page} has no {section}: {words}");

@@ -122,10 +122,7 @@ async fn sockets_of_all_protocols_are_listed() -> anyhow::Result<()> {
         (ListConnectionsRequest { address: "127.0.0.0/8".into(), ..Default::default() }, 8),
         (ListConnectionsRequest { address: "10.0.0.1".into(), ..Default::default() }, 0),
         (ListConnectionsRequest { protocol: Protocol::Consultation.into(), ..Default::default() }, 3),
-        (
-            ListConnectionsRequest { user_id: "1".into(), conversation_id: CLINIC_ID.into(), ..Default::default() },
-            1,
-        ),
+        (ListConnectionsRequest { user_id: "1".into(), conversation_id: CLINIC_ID.into(), ..Default::default() }, 1),
     ] {
         let page = list(&mut edge, request.clone()).await?;
         assert_eq!((page.connections.len(), page.total_size), (expected, expected as i64), "{request:?}");
@@ -153,7 +150,7 @@ async fn sockets_of_all_protocols_are_listed() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_are_meant_are_disconnected_and_no_others() -> anyhow::Result<()> {
     let (sandbox, mut edge) = sandbox().await?;
-    let mut disconnect = {
+    let disconnect = {
         let edge = edge.clone();
         async move |request: DisconnectConnectionsRequest| {
             Ok::<_, tonic::Status>(edge.clone().disconnect_connections(request).await?.into_inner().disconnected)
@@ -279,8 +276,14 @@ async fn an_operator_looks_on_unseen() -> anyhow::Result<()> {
     device.send(r#"{"type": "typing_indicator", "is_typing": true}"#).await?;
     assert!(matches!(next(&mut mobile).await?, Event::Typing(typing) if typing.user_id == "d" && typing.is_typing));
     device.send(r#"{"type": "chat_message", "content": "x"}"#).await?;
-    let said = device.next().await?;
-    assert_eq!(said["type"], "chat_message", "nobody came or went: {said}");
+    loop {
+        let said = device.next().await?;
+        match said["type"].as_str() {
+            Some("chat_message") => break,
+            Some("typing_indicator") => {}
+            _ => anyhow::bail!("nobody came or went, but {said}"),
+        }
+    }
     assert!(matches!(next(&mut mobile).await?, Event::Message(message) if message.content.is_empty()));
     device.close().await?;
     assert!(matches!(next(&mut mobile).await?, Event::ParticipantLeft(left) if left.user_id == "d"));
@@ -314,7 +317,16 @@ async fn looking_on_outlives_the_chat_service() -> anyhow::Result<()> {
     let _edge = machine.start(&["serve", "--role", "edge"], machine.edge_grpc).await?;
     machine.provision(PEOPLE)?;
     let mut edge = EdgeServiceClient::new(machine.edge_peer()?);
-    let (mut stream, _) = tail(&mut edge, CLINIC_ID, true).await?;
+    // Both have only begun.
+    let beginning = async {
+        loop {
+            match tail(&mut edge, CLINIC_ID, true).await {
+                Err(_) => tokio::task::yield_now().await,
+                Ok((stream, _)) => return stream,
+            }
+        }
+    };
+    let mut stream = tokio::time::timeout(switchboard_tests::PATIENCE, beginning).await?;
     let mut chat = ChatServiceClient::new(machine.peer()?);
     let mut seq = 0;
     for _ in 0..2 {
@@ -399,7 +411,8 @@ async fn ctl_asks_several_processes() -> anyhow::Result<()> {
     assert_eq!(lines[2][1..5], ["consultation", "presence", "2", "-"]);
 
     // The services are no edge: the edge's answer is told, and that one did not give any.
-    let (code, out, err) = ctl(&["connections", "list", "--user", "1", "--json", "--address", &edge, "--address", &grpc])?;
+    let (code, out, err) =
+        ctl(&["connections", "list", "--user", "1", "--json", "--address", &edge, "--address", &grpc])?;
     assert!(code == 1 && err.contains(&grpc) && err.contains("1 of 2 did not do it"), "{code}: {err}");
     let listed = objects(&out)?;
     assert_eq!(listed.len(), 1);
@@ -418,7 +431,8 @@ async fn ctl_asks_several_processes() -> anyhow::Result<()> {
     let (code, out, _) = ctl(&["online", "1", "2"])?;
     assert!(code == 0 && out.contains("offline") && out.contains("online"), "{out}");
 
-    let (code, out, err) = ctl(&["connections", "disconnect", id, "--code", "4003", "--reason", "out", "--address", &edge])?;
+    let (code, out, err) =
+        ctl(&["connections", "disconnect", id, "--code", "4003", "--reason", "out", "--address", &edge])?;
     assert!(code == 0 && out.contains("1 sockets"), "{out}{err}");
     ends_with(&mut one, (4003, "out")).await?;
     assert_eq!(ctl(&["connections", "disconnect", id, "--address", &edge])?.0, 3);
@@ -427,11 +441,8 @@ async fn ctl_asks_several_processes() -> anyhow::Result<()> {
     let (code, _, err) = ctl(&["connections", "disconnect", "--user", "1", "--code", "70000", "--address", &edge])?;
     assert!(code == 1 && err.contains("close_code"), "{err}");
 
-    let draining = std::thread::scope(|scope| -> anyhow::Result<_> {
-        let draining = scope.spawn(|| ctl(&["drain", "--over", "1s", "--wait", "--address", &edge]));
-        draining.join().map_err(|_| anyhow::anyhow!("it panicked"))?
-    })?;
-    assert!(draining.0 == 0 && draining.1.contains("empty"), "{draining:?}");
+    let (code, out, err) = ctl(&["drain", "--over", "1s", "--wait", "--address", &edge])?;
+    assert!(code == 0 && out.contains("empty"), "{out}{err}");
     ends_with(&mut there, RESTARTING).await?;
     let (code, _, err) = ctl(&["resume", "--address", &edge])?;
     assert_eq!(code, 0, "{err}");
@@ -464,19 +475,23 @@ async fn ctl_asks_several_processes() -> anyhow::Result<()> {
     let mut talker = machine.connect(CLINIC, "1").await?;
     talker.send(r#"{"content": "marker-of-words"}"#).await?;
     talker.next().await?;
+    let bad = format!("ws://{}{CLINIC}?token=marker-of-a-token", machine.edge);
+    ends_with(&mut Client::connect(&bad, &[]).await?, (4001, "not authenticated")).await?;
     let (code, out, _) = ctl(&["log", "reset", "--address", &both])?;
     assert!(code == 0 && !out.contains("trace"), "{out}");
     let log = std::fs::read_to_string(machine.log())?;
-    assert!(log.contains(r#""level":"TRACE""#), "it was in force");
+    assert!(log.contains("a visitor is turned away"), "it was in force");
     let token = machine.token("1")?;
     let signature = token.rsplit('.').next().context("a signature")?;
-    assert!(!log.contains("marker-of-words") && !log.contains(signature) && !log.contains("a-token-between-services"));
+    assert!(!log.contains("marker-of-words") && !log.contains("marker-of-a-token"));
+    assert!(!log.contains(signature) && !log.contains("a-token-between-services"));
 
     // Whoever may not, or shows nothing good, is told so.
     let (code, _, err) = ctl(&["log", "get", "--token", "wrong", "--address", &edge])?;
     assert!(code == 1 && err.contains("Unauthenticated"), "{err}");
-    let (code, _, err) = ctl(&["log", "get", "--address", &process::free_address()?.to_string()])?;
-    assert!(code == 1 && err.contains("Unavailable"), "{err}");
+    let nobody = process::free_address()?.to_string();
+    let (code, _, err) = ctl(&["log", "get", "--address", &nobody])?;
+    assert!(code == 1 && err.contains(&nobody), "{err}");
     let file = machine.data().join("another-token");
     std::fs::write(&file, "a-token-between-services\n")?;
     let (code, _, err) = ctl(&["log", "get", "--token-file", &file.display().to_string(), "--address", &edge])?;
@@ -502,8 +517,9 @@ fn ctl_says_what_it_lacks() -> anyhow::Result<()> {
 async fn scopes_hold_for_operators() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let callers = directory.path().join("callers.toml");
-    let caller =
-        |scope: &str| format!("[[callers]]\nname = '{scope}er'\nscopes = ['{scope}']\ntoken = 'the-token-of-{scope}er'\n");
+    let caller = |scope: &str| {
+        format!("[[callers]]\nname = '{scope}er'\nscopes = ['{scope}']\ntoken = 'the-token-of-{scope}er'\n")
+    };
     std::fs::write(&callers, ["read", "write", "admin"].map(caller).concat())?;
     let sandbox = Sandbox::start_with(Backend::Sqlite, |config| config.grpc.callers_file = callers).await?;
     sandbox.provision(PEOPLE).await?;
@@ -514,9 +530,7 @@ async fn scopes_hold_for_operators() -> anyhow::Result<()> {
             process::run(&[&["ctl", "--address", &address, "--token", &token], arguments].concat(), &[])
         };
         assert_eq!(ctl(&["connections", "list"])?.0, 0);
-        for arguments in
-            [&["drain"][..], &["resume"], &["tail", CLINIC_ID, "--count", "1"], &["log", "set", "info"]]
-        {
+        for arguments in [&["drain"][..], &["resume"], &["tail", CLINIC_ID, "--count", "1"], &["log", "set", "info"]] {
             let (code, out, err) = ctl(arguments)?;
             let is_refused = err.contains("needs the scope `admin`");
             assert_eq!(is_refused, !may, "{scope} {arguments:?}: {out}{err}");

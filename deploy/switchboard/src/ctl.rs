@@ -22,10 +22,7 @@ use crate::config::Config;
 /// The exit code when nothing was found that was named.
 pub const NOTHING_FOUND: u8 = 3;
 
-/// Steers processes that run.
-///
-/// Exit codes: 0 when it was done; 1 when a process did not answer or refused (the others are told all the same); 2 when
-/// the command line is wrong; 3 when nothing was found that was named.
+/// The command: whom to ask, and what.
 #[derive(Args)]
 pub struct Ctl {
     /// The processes to ask, as `host:port` or a URL; may be repeated, or given with commas. By default the one on this

@@ -92,6 +92,9 @@ enum Command {
     /// Print the settings in force as TOML, secrets hidden.
     Config,
     /// Steer processes that run: sockets, live conversations, who is online, draining, logs.
+    ///
+    /// Exit codes: 0 when it was done; 1 when a process did not answer or refused (the others did it all the same); 2 when
+    /// the command line is wrong; 3 when nothing was found that was named.
     Ctl(ctl::Ctl),
     /// Print what makes a shell complete the command line: `source <(switchboard completions bash)`.
     Completions {
