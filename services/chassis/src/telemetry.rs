@@ -207,7 +207,7 @@ fn directives(filter: &str) -> Result<String, String> {
         all.extend(CARRIERS.iter().map(|carrier| format!("{carrier}=info")));
     }
     // Of two that are for the same target, the later one counts.
-    all.push(filter.to_owned());
+    all.extend(filter.split(',').map(|part| part.trim().to_owned()));
     Ok(all.join(","))
 }
 
