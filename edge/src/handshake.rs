@@ -1,6 +1,6 @@
 //! From a visitor's credential to a seat, or the documented goodbye.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, header::ORIGIN};
 use switchboard_proto::{
@@ -23,7 +23,9 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tonic::{Code, Status};
 
 use crate::{
-    Audience, Edge, credential,
+    Audience, Edge,
+    connections::{Connection, Endpoint},
+    credential,
     dialect::{self, Dialect, Ends, Viewer},
     goodbye::{self, Goodbye},
     handlers::{
@@ -85,12 +87,13 @@ pub(crate) struct Visit<'a> {
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) token: Option<&'a str>,
+    pub(crate) address: IpAddr,
 }
 
 impl Edge {
     /// Lets a visitor in.
     pub(crate) async fn admit(&self, target: &Target, visit: &Visit<'_>) -> Result<Admission, Turned> {
-        if self.lifecycle.is_draining() {
+        if self.lifecycle.is_draining() || self.gate.is_closed() {
             return Err(goodbye::RESTARTING.into());
         }
         let after = credential::parameter(visit.query, "after").filter(|after| !after.is_empty());
@@ -119,10 +122,10 @@ impl Edge {
                     }
                     Target::Conversation(id) => self.admit_by_id(&visitor, &id.to_string()).await?,
                     Target::Location { customer_id, therapist_id } => {
-                        return self.admit_to_location(&visitor, customer_id, therapist_id).await;
+                        return self.admit_to_location(&visitor, (customer_id, therapist_id), visit.address).await;
                     }
-                    Target::Notifications => return self.admit_to_notifications(&visitor).await,
-                    Target::Presence => return self.admit_to_presence(&visitor).await,
+                    Target::Notifications => return self.admit_to_notifications(&visitor, visit.address).await,
+                    Target::Presence => return self.admit_to_presence(&visitor, visit.address).await,
                     _ => return Err(goodbye::MALFORMED.into()),
                 };
                 (room, visitor.proof)
@@ -130,15 +133,27 @@ impl Edge {
         };
         let Room { entered, conversation, way } = room;
         let (limit, counted) = (entered.dialect.limit(), counted(&entered.viewer.user_id, &entered.viewer.role));
+        let endpoint = endpoint(target, limit);
+        let session = way.handle.number();
+        let connection = Connection::new(endpoint, &entered.viewer.role, &conversation.id, visit.address, session);
         let handler = ChatHandler::new(entered, &conversation, after);
-        Ok(Admission::Chat(Box::new(self.seat(handler, way, limit, &counted, proof))))
+        Ok(Admission::Chat(Box::new(self.seat(handler, way, (limit, &counted), proof, connection))))
     }
 
-    fn seat<H: Handler>(&self, handler: H, way: Way<H::Wire>, limit: Limit, counted: &str, proof: Proof) -> Seat<H> {
+    fn seat<H: Handler>(
+        &self,
+        handler: H,
+        way: Way<H::Wire>,
+        (limit, counted): (Limit, &str),
+        proof: Proof,
+        connection: Connection,
+    ) -> Seat<H> {
         let meter = self.rates.meter(limit, counted, Instant::now());
-        let credential = self.credentials.hold(proof);
+        let connection = Arc::new(connection);
+        let credential = self.credentials.hold(proof, connection.clone());
         let Way { handle, inbox, place } = way;
-        Seat { handler, asking: Asking::new(handle), inbox, credential, meter, place, clock: self.clock.clone() }
+        let (asking, clock) = (Asking::new(handle), self.clock.clone());
+        Seat { handler, asking, inbox, credential, meter, place, clock, connection }
     }
 
     /// The user that a token stands for.
@@ -240,8 +255,8 @@ impl Edge {
     async fn admit_to_location(
         &self,
         visitor: &Visitor,
-        customer_id: &str,
-        therapist_id: &str,
+        (customer_id, therapist_id): (&str, &str),
+        address: IpAddr,
     ) -> Result<Admission, Turned> {
         use location::{Join, RefusalReason as Reason, share_response::Event};
         let role = self.role_in_pair(visitor, customer_id, therapist_id).await?;
@@ -251,9 +266,10 @@ impl Edge {
         let (told, way) = enter(&self.room, &join.user_id, &self.links.location, part, join.clone()).await?;
         match &told.event {
             Event::Joined(joined) => {
+                let connection = Connection::new(Endpoint::Location, role, "", address, way.handle.number());
                 let handler = LocationHandler::new(join, joined);
-                let (user_id, proof) = (&visitor.user.id, visitor.proof.clone());
-                Ok(Admission::Location(Box::new(self.seat(handler, way, Limit::Therapy, user_id, proof))))
+                let (counted, proof) = ((Limit::Therapy, visitor.user.id.as_str()), visitor.proof.clone());
+                Ok(Admission::Location(Box::new(self.seat(handler, way, counted, proof, connection))))
             }
             Event::Refused(refused) => Err(match refused.reason() {
                 Reason::NotAParticipant => goodbye::FORBIDDEN.into(),
@@ -264,7 +280,7 @@ impl Edge {
         }
     }
 
-    async fn admit_to_notifications(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+    async fn admit_to_notifications(&self, visitor: &Visitor, address: IpAddr) -> Result<Admission, Turned> {
         use notification::{Join, RefusalReason as Reason, subscribe_response::Event};
         let user_id = &visitor.user.id;
         let join = Join { user_id: user_id.clone() };
@@ -274,7 +290,9 @@ impl Edge {
             Event::Joined(joined) => {
                 let state = joined.inbox.unwrap_or_default();
                 let handler = NotificationsHandler::new(join, state, self.notification.clone());
-                let seat = self.seat(handler, way, Limit::Consultation, user_id, visitor.proof.clone());
+                let connection = Connection::new(Endpoint::Notifications, "", "", address, way.handle.number());
+                let counted = (Limit::Consultation, user_id.as_str());
+                let seat = self.seat(handler, way, counted, visitor.proof.clone(), connection);
                 Ok(Admission::Notifications(Box::new(seat)))
             }
             Event::Refused(refused) => Err(match refused.reason() {
@@ -285,7 +303,7 @@ impl Edge {
         }
     }
 
-    async fn admit_to_presence(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+    async fn admit_to_presence(&self, visitor: &Visitor, address: IpAddr) -> Result<Admission, Turned> {
         use presence::{Join, RefusalReason as Reason, track_response::Event};
         let User { id, .. } = &visitor.user;
         let contacts = match self.config.presence_audience {
@@ -302,7 +320,9 @@ impl Edge {
         match &told.event {
             Event::Joined(_) => {
                 let handler = PresenceHandler::new(join, self.roster.clone(), contacts);
-                let seat = self.seat(handler, way, Limit::Consultation, id, visitor.proof.clone());
+                let connection = Connection::new(Endpoint::Presence, "", "", address, way.handle.number());
+                let counted = (Limit::Consultation, id.as_str());
+                let seat = self.seat(handler, way, counted, visitor.proof.clone(), connection);
                 Ok(Admission::Presence(Box::new(seat)))
             }
             Event::Refused(refused) if refused.reason() == Reason::Overloaded => Err(goodbye::OVERLOADED.into()),
@@ -490,6 +510,19 @@ impl Rooms {
     /// One protocol's own conversations.
     fn of(dialect: &'static dyn Dialect) -> Self {
         Self { ends: dialect.ends(), last_words: dialect.last_words(), dialect: dialect::of_kind }
+    }
+}
+
+/// Which kind of chat socket it is, when the dialect with this limit is spoken at a URL.
+fn endpoint(target: &Target, limit: Limit) -> Endpoint {
+    match (target, limit) {
+        (Target::MyConversation, _) => Endpoint::MyConversation,
+        (Target::Number(_), _) => Endpoint::MobileOfStaff,
+        (_, Limit::Therapy) => Endpoint::Therapy,
+        (_, Limit::Clinic) => Endpoint::Clinic,
+        (_, Limit::Mobile) => Endpoint::Mobile,
+        (_, Limit::Mentoring) => Endpoint::Mentoring,
+        (_, Limit::Consultation) => Endpoint::Consultation,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod client_address;
 mod closing;
+mod connections;
 mod credential;
 mod dialect;
 pub mod documents;
@@ -25,6 +26,8 @@ mod routes;
 mod serve;
 mod session;
 mod standing;
+mod steering;
+mod tail;
 mod upgrade;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -41,15 +44,16 @@ use switchboard_proto::{
     notification::v1::notification_service_client::NotificationServiceClient,
     presence::v1::presence_service_client::PresenceServiceClient, wire,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 pub use link::Upstream;
 pub use playground::Playground;
 pub use rate::RateLimits;
+pub use steering::Steering;
 
 use crate::{
     client_address::Proxies, goodbye::Goodbye, handlers::chat::Backstage, link::Link, people::People, rate::Rates,
-    room::Room, roster::Roster, standing::Credentials,
+    room::Room, roster::Roster, standing::Credentials, steering::Gate,
 };
 
 /// `[edge]`: what clients connect to.
@@ -217,6 +221,9 @@ pub(crate) struct Edge {
     pub(crate) credentials: Credentials,
     pub(crate) rates: Rates,
     pub(crate) room: Room,
+    pub(crate) gate: Gate,
+    /// Operators who may still look on.
+    pub(crate) tails: Arc<Semaphore>,
     pub(crate) people: People,
     pub(crate) backstage: Arc<Backstage>,
     pub(crate) config: EdgeConfig,
@@ -225,7 +232,8 @@ pub(crate) struct Edge {
     pub(crate) lifecycle: Lifecycle,
 }
 
-/// Serves clients until the process has drained, by TLS when the listener has a certificate.
+/// Serves clients until the process has drained, by TLS when the listener has a certificate. Meanwhile operators have
+/// `steering`.
 ///
 /// # Errors
 /// When the listener fails for good.
@@ -236,6 +244,7 @@ pub async fn serve(
     playground: Option<Playground>,
     clock: Clock,
     lifecycle: Lifecycle,
+    steering: Steering,
 ) -> std::io::Result<()> {
     let roster = Roster::new(&clock.new_id().to_string(), lifecycle.clone());
     let hearing = roster.clone();
@@ -265,6 +274,8 @@ pub async fn serve(
         roster,
         rates: Rates::new(config.rate_limits.clone()),
         room: Room::new(&config),
+        gate: Gate::default(),
+        tails: Arc::new(Semaphore::new(tail::TAILS_MAX)),
         config,
         playground,
         clock,
@@ -279,5 +290,8 @@ pub async fn serve(
             () = draining.lifecycle.stopped() => {}
         }
     });
+    steering.take(&edge);
+    let keeping = edge.clone();
+    lifecycle.spawn(async move { keeping.gate.keep(&keeping.links, &keeping.lifecycle).await });
     serve::accept(edge, listener, tls).await
 }

@@ -274,6 +274,12 @@ impl<W: Carried> Link<W> {
         (SessionHandle { state: self.state.clone(), session }, Inbox { queue, newest })
     }
 
+    /// How much waits for a session to take it.
+    pub(crate) fn queued(&self, session: u64) -> usize {
+        let state = lock(&self.state);
+        state.sessions.get(&session).map_or(0, |place| place.queue.max_capacity() - place.queue.capacity())
+    }
+
     /// Whether there is a stream just now.
     pub(crate) fn is_up(&self) -> bool {
         *self.is_up.borrow()
@@ -319,6 +325,11 @@ pub(crate) struct SessionHandle<W: Wire> {
 }
 
 impl<W: Wire> SessionHandle<W> {
+    /// The session's number on its link.
+    pub(crate) fn number(&self) -> u64 {
+        self.session
+    }
+
     /// Asks the service. Never waits.
     pub(crate) fn ask(&self, request: u64, action: W::Action) -> Result<(), IsDown> {
         let state = lock(&self.state);

@@ -165,7 +165,7 @@ fn answering(
 }
 
 fn readiness(edge: &Edge) -> Response {
-    if edge.lifecycle.is_draining() {
+    if edge.lifecycle.is_draining() || edge.gate.is_closed() {
         ("draining\n").into_response().with(StatusCode::SERVICE_UNAVAILABLE)
     } else {
         let links = &edge.links;
@@ -204,7 +204,7 @@ async fn visit(
     let token = shown.as_ref().map(|shown| shown.token.as_str());
     let (admitted, place) = match edge.room.take(client.address) {
         Some((handshake, socket)) => {
-            let admitted = edge.admit(&target, &Visit { query, headers, token }).await;
+            let admitted = edge.admit(&target, &Visit { query, headers, token, address: client.address }).await;
             drop(handshake);
             (admitted, Some(socket))
         }

@@ -16,12 +16,13 @@ use tokio_tungstenite::{
 
 use crate::{
     closing,
+    connections::{Connection, Counted},
     dialect::{Decoded, Ends},
     goodbye::{self, Goodbye},
     link::{Carried, Delivery, Inbox, SessionHandle, Told},
     rate::Meter,
     room::Place,
-    standing::{Credential, Refreshed},
+    standing::{Credential, Farewell, Refreshed},
 };
 
 /// Actions of a socket that wait for their answer. Beyond it, the socket is not read.
@@ -47,6 +48,8 @@ pub(crate) enum End {
     Gone,
     /// By us.
     Goodbye(Goodbye),
+    /// By an operator.
+    Dismissed(Arc<Farewell>),
 }
 
 /// What becomes of a client's action while there is no stream.
@@ -127,14 +130,15 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 
 /// The client's side. What is fed goes out with the next flush.
-pub(crate) struct Out<'a, S>(&'a mut WebSocketStream<S>);
+pub(crate) struct Out<'a, S>(&'a mut Counted<S>);
 
 impl<'a, S: Io> Out<'a, S> {
-    pub(crate) fn new(socket: &'a mut WebSocketStream<S>) -> Self {
+    pub(crate) fn new(socket: &'a mut Counted<S>) -> Self {
         Self(socket)
     }
 
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        self.0.connection.gave(text.len());
         written(self.0.feed(Message::Text(text))).await
     }
 
@@ -222,10 +226,12 @@ pub(crate) struct Seat<H: Handler> {
     /// Of the user's sockets, one.
     pub(crate) place: Place<String>,
     pub(crate) clock: Clock,
+    /// What an operator can know of it.
+    pub(crate) connection: Arc<Connection>,
 }
 
 struct Session<S, H: Handler> {
-    socket: WebSocketStream<S>,
+    socket: Counted<S>,
     seat: Box<Seat<H>>,
     /// Another token is being checked.
     refreshing: Option<BoxFuture<'static, Refreshed>>,
@@ -242,6 +248,7 @@ pub(crate) fn run<S: Io, H: Handler>(
     seat: Box<Seat<H>>,
     heartbeat: Heartbeat,
 ) -> impl Future<Output = ()> + Send {
+    let socket = Counted::new(socket, seat.connection.clone());
     serve(Box::new(Session { socket, seat, refreshing: None, rejoin: None }), heartbeat)
 }
 
@@ -263,12 +270,14 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn end(self: Box<Self>, end: End) {
         let Self { socket, seat, .. } = *self;
-        let Seat { handler, asking, inbox, place: _place, credential: _credential, .. } = *seat;
+        let Seat { handler, asking, inbox, place: _place, credential, .. } = *seat;
         // It leaves before the closing handshake, which may take its time.
-        drop((asking, inbox, handler));
+        drop((asking, inbox, handler, credential));
+        let socket = socket.into_socket();
         match end {
             End::Gone => closing::hang_up(socket).await,
             End::Goodbye(goodbye) => closing::say_goodbye(socket, None, goodbye).await,
+            End::Dismissed(farewell) => closing::dismiss(socket, &farewell).await,
         }
     }
 
@@ -293,9 +302,13 @@ impl<S: Io, H: Handler> Session<S, H> {
                 },
                 frame = self.socket.next(), if is_reading => {
                     heard_at = Instant::now();
+                    self.socket.connection.heard(heard_at);
                     self.read(frame).await
                 },
-                () = self.seat.credential.ended() => Err(End::Goodbye(self.seat.handler.ends().unauthenticated)),
+                ended = self.seat.credential.ended() => Err(match ended {
+                    None => End::Goodbye(self.seat.handler.ends().unauthenticated),
+                    Some(farewell) => End::Dismissed(farewell),
+                }),
                 refreshed = OptionFuture(self.refreshing.as_mut()) => {
                     self.refreshing = None;
                     let told = self.refreshed(refreshed).await;
@@ -413,10 +426,13 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn read(&mut self, frame: Option<Result<Message, tungstenite::Error>>) -> Result<(), End> {
         let reply = match frame {
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => match self.seat.meter.take(Instant::now()) {
-                Ok(()) => self.react(&message),
-                Err(limited) => Some(self.seat.handler.rate_limited(limited.retry_after_s)),
-            },
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                self.socket.connection.took(message.len());
+                match self.seat.meter.take(Instant::now()) {
+                    Ok(()) => self.react(&message),
+                    Err(limited) => Some(self.seat.handler.rate_limited(limited.retry_after_s)),
+                }
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
             Some(Err(error)) => return Err(closing::blame(&error).map_or(End::Gone, End::Goodbye)),
@@ -580,6 +596,7 @@ pub(crate) mod tests {
             meter: rates.meter(Limit::Therapy, "1", Instant::now()),
             place: Room::new(&EdgeConfig::default()).of_user("1").expect("room"),
             clock: Clock::System,
+            connection: Arc::new(crate::connections::tests::any()),
         };
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;
         tokio::spawn(run(socket, Box::new(seat), HEARTBEAT));

@@ -689,7 +689,14 @@ async fn joins_are_told_once_per_person(sandbox: &Sandbox) -> anyhow::Result<()>
     // Who comes again after a broken stream is told of only if the going was told.
     let again = |kinds: Vec<i32>| {
         let conversation = Some(join::Conversation::ConversationId(id.clone()));
-        Action::Join(Join { conversation, user_id: "dev".into(), role: String::new(), kinds, again: true })
+        Action::Join(Join {
+            conversation,
+            user_id: "dev".into(),
+            role: String::new(),
+            kinds,
+            again: true,
+            unseen: false,
+        })
     };
     stream.act(4, 1, again(vec![ConversationKind::Clinic.into()]));
     let refused = stream.next().await?.event;

@@ -225,7 +225,8 @@ async fn a_deployment_over_tls_with_certificates_on_both_sides() -> anyhow::Resu
     ];
     let mut services = Process::start(&["serve", "--role", "identity,chat,location,notification,presence"], &settings)?;
     services.listens(grpc).await?;
-    let mut porch = Process::start(&["serve", "--role", "edge"], &settings)?;
+    let listens = format!("grpc.listen={}", process::free_address()?);
+    let mut porch = Process::start(&["serve", "--role", "edge", "--set", &listens], &settings)?;
     porch.listens(edge).await?;
 
     let people = files.at("people.jsonl");

@@ -1,7 +1,9 @@
 //! Puts the services and the edge together, in one process or in several: `serve`, `demo`, the tests and every role
 //! call the same [`start`].
 
+mod admin;
 pub mod config;
+pub mod ctl;
 pub mod demo;
 pub mod provision;
 pub mod scopes;
@@ -16,7 +18,7 @@ use switchboard_chassis::{
     db::Db,
     grpc::{Access, Services},
 };
-use switchboard_edge::{Playground, Upstream, Upstreams};
+use switchboard_edge::{Playground, Steering, Upstream, Upstreams};
 use tokio::net::TcpListener;
 
 use config::{Config, Role};
@@ -28,7 +30,7 @@ pub use trust::Trust;
 pub struct Listeners {
     /// For clients, if the process is an edge.
     pub edge: Option<TcpListener>,
-    /// For gRPC, if the process has services.
+    /// For gRPC: every process has something to offer to whoever operates it.
     pub grpc: Option<TcpListener>,
 }
 
@@ -41,10 +43,14 @@ impl Listeners {
         let listen = |address: SocketAddr, setting: &str| {
             switchboard_chassis::net::listen(address).with_context(|| format!("cannot listen on {address} ({setting})"))
         };
-        let has_services = roles.iter().any(|role| *role != Role::Edge);
+        let grpc = listen(config.grpc.listen, "grpc.listen");
+        let grpc = match roles {
+            [Role::Edge] => grpc.context("an edge serves gRPC, too: give it another grpc.listen than its neighbours'"),
+            _ => grpc,
+        };
         Ok(Self {
             edge: roles.contains(&Role::Edge).then(|| listen(config.edge.listen, "edge.listen")).transpose()?,
-            grpc: has_services.then(|| listen(config.grpc.listen, "grpc.listen")).transpose()?,
+            grpc: Some(grpc?),
         })
     }
 }
@@ -105,6 +111,8 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     let clock = Clock::System;
     let mut services = Services::new(trust.guard(secrets), &[switchboard_proto::FILE_DESCRIPTOR_SET]);
 
+    services.add(admin::Admin::service(clock.clone())).await;
+    let steering = Steering::default();
     let mut absences = None;
     for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
         let open = async |migrations| {
@@ -112,7 +120,7 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
         };
         // Each service is a member of the bus by itself.
         match role {
-            Role::Edge => {}
+            Role::Edge => services.add(steering.service()).await,
             Role::Identity => {
                 let db = open(&switchboard_identity::MIGRATIONS).await?;
                 let mut auth = config.auth.clone();
@@ -182,6 +190,7 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
             playground,
             clock,
             lifecycle.clone(),
+            steering,
         );
         lifecycle.spawn_server("edge", edge);
     }

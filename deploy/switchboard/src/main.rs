@@ -1,12 +1,13 @@
-//! `switchboard`: serve, demo, token, provision, config.
+//! `switchboard`: serve, demo, token, provision, config, ctl; and completions and man pages of all that.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use switchboard::{
     Listeners, Plan, Secrets, Trust,
     config::{Config, Role},
+    ctl::{self, seconds},
     demo::{self, Demo, Sessions},
     provision::provision,
     start,
@@ -90,6 +91,21 @@ enum Command {
     },
     /// Print the settings in force as TOML, secrets hidden.
     Config,
+    /// Steer processes that run: sockets, live conversations, who is online, draining, logs.
+    ///
+    /// Exit codes: 0 when it was done; 1 when a process did not answer or refused (the others did it all the same); 2 when
+    /// the command line is wrong; 3 when nothing was found that was named.
+    Ctl(ctl::Ctl),
+    /// Print what makes a shell complete the command line: `source <(switchboard completions bash)`.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a directory.
+    Man {
+        /// Where to write them; made when it does not exist.
+        directory: Option<PathBuf>,
+    },
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -97,21 +113,26 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-fn seconds(text: &str) -> Result<i64, String> {
-    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: i64 = text[..unit].parse().map_err(|_| "a number with s, m, h or d is wanted, as 90m")?;
-    let scale = match &text[unit..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 24 * 3600,
-        _ => return Err("the unit is s, m, h or d".to_owned()),
-    };
-    number.checked_mul(scale).filter(|seconds| *seconds > 0).ok_or_else(|| "too long, or nothing".to_owned())
+fn main() -> anyhow::Result<ExitCode> {
+    let Cli { global, command } = Cli::parse();
+    match run(global, command) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => match error.downcast_ref::<ctl::NothingFound>() {
+            Some(nothing) => {
+                complain(&nothing.to_string());
+                Ok(ExitCode::from(ctl::NOTHING_FOUND))
+            }
+            None => Err(error),
+        },
+    }
 }
 
-fn main() -> anyhow::Result<()> {
-    let Cli { global, command } = Cli::parse();
+fn run(global: Global, command: Command) -> anyhow::Result<()> {
+    match &command {
+        Command::Completions { shell } => return completions(*shell),
+        Command::Man { directory } => return manual(directory.as_deref()),
+        _ => {}
+    }
     let mut flags: Vec<(&str, String)> =
         global.settings.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
     flags.extend(global.data_dir.map(|directory| ("data_dir", directory)));
@@ -155,6 +176,9 @@ fn main() -> anyhow::Result<()> {
                 say(toml::to_string(&config)?.trim_end());
                 Ok(())
             }
+            Command::Ctl(asked) => ctl::run(asked, &config).await,
+            // They need no settings, and were answered before.
+            Command::Completions { .. } | Command::Man { .. } => Ok(()),
         }
     })
 }
@@ -212,6 +236,26 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     finished.map_err(anyhow::Error::msg)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "switchboard", &mut script);
+    Ok(std::io::stdout().write_all(&script)?)
+}
+
+fn manual(directory: Option<&std::path::Path>) -> anyhow::Result<()> {
+    let Some(directory) = directory else {
+        return Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?);
+    };
+    let failed = || format!("cannot write to {}", directory.display());
+    std::fs::create_dir_all(directory).with_context(failed)?;
+    clap_mangen::generate_to(Cli::command(), directory).with_context(failed)
+}
+
+/// To standard error.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// To standard output, which is for what was asked for; logs go to standard error.

@@ -1,7 +1,7 @@
 //! What a caller of the gRPC services must have the right to, method by method.
 //!
-//! `read` looks; `write` does what users do, in anybody's name, and notifies them; `admin` decides who people are and
-//! erases them. Each includes those before it. Whoever checks a credential shows one, so that is reading; and a stream of
+//! `read` looks; `write` does what users do, in anybody's name, and notifies them; `admin` decides who people are,
+//! erases them, looks on at what they say, and steers processes. Each includes those before it. Whoever checks a credential shows one, so that is reading; and a stream of
 //! sessions speaks for any user, so that is writing.
 
 use switchboard_chassis::grpc::{
@@ -48,6 +48,14 @@ pub const SCOPES: Scopes = &[
     ("switchboard.presence.v1.PresenceService/ListOnline", Read),
     ("switchboard.presence.v1.PresenceService/Track", Write),
     ("switchboard.presence.v1.PresenceService/EraseUser", Admin),
+    ("switchboard.edge.v1.EdgeService/ListConnections", Read),
+    ("switchboard.edge.v1.EdgeService/GetConnection", Read),
+    ("switchboard.edge.v1.EdgeService/DisconnectConnections", Admin),
+    ("switchboard.edge.v1.EdgeService/TailConversation", Admin),
+    ("switchboard.edge.v1.EdgeService/Drain", Admin),
+    ("switchboard.edge.v1.EdgeService/Resume", Admin),
+    ("switchboard.admin.v1.AdminService/GetLogFilter", Read),
+    ("switchboard.admin.v1.AdminService/SetLogFilter", Admin),
 ];
 
 #[cfg(test)]

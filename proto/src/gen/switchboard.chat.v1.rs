@@ -147,6 +147,10 @@ pub struct Join {
     /// The session was in before its stream broke: its coming is only told if its going was.
     #[prost(bool, tag = "6")]
     pub again: bool,
+    /// Somebody looks on who needs no seat: is told everything and may do nothing, and nobody is told of the coming and
+    /// going. `user_id`, `role` and `kinds` are not looked at.
+    #[prost(bool, tag = "7")]
+    pub unseen: bool,
     /// Which one.
     #[prost(oneof = "join::Conversation", tags = "1, 2")]
     pub conversation: ::core::option::Option<join::Conversation>,
@@ -308,7 +312,7 @@ pub struct Joined {
     /// The conversation as it is now. Messages after its `last_seq` follow; those before are read with ListMessages.
     #[prost(message, optional, tag = "1")]
     pub conversation: ::core::option::Option<Conversation>,
-    /// The role in which the session entered.
+    /// The role in which the session entered; empty for who is unseen.
     #[prost(string, tag = "2")]
     pub role: ::prost::alloc::string::String,
 }

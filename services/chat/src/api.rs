@@ -50,7 +50,7 @@ impl Chat {
     async fn admitted(&self, conversation_id: &str, user_id: String, role: &str) -> Result<Admitted, Status> {
         let conversation = Arc::new(self.conversation(conversation_id).await?);
         let role = rules::enter(&conversation, &user_id, role)?;
-        Ok(Admitted { conversation, user_id, role })
+        Ok(Admitted { conversation, user_id, role, unseen: false })
     }
 }
 
