@@ -11,6 +11,7 @@ pub mod db;
 pub mod directory;
 pub mod error;
 pub mod grpc;
+pub mod health;
 pub mod lifecycle;
 pub mod net;
 mod preface;
