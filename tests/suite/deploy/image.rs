@@ -27,7 +27,9 @@ async fn a_container_alone_serves_and_is_told_well() -> anyhow::Result<()> {
     let mut stack = Stack::new()?;
     let own = stack.host("switchboard")?;
     std::fs::create_dir_all(stack.root(own).join("var/lib/switchboard"))?;
-    let mut container = stack.start(own, None, &[])?;
+    // So long that nobody here would see its end: who has nothing left to do does not wait for it.
+    let settings = [("SWITCHBOARD_DRAIN_TIMEOUT_S".to_owned(), "3600".to_owned())];
+    let mut container = stack.start(own, None, &settings)?;
     stack.healthy(&mut container).await?;
     let said = container.execute(&["health"])?;
     assert_eq!(said, format!("http://{own}:8000/readyz: ready\ngrpc://{own}:50051: serving"));

@@ -121,7 +121,7 @@ async fn what_the_manifests_would_start_is_chatted_through() -> anyhow::Result<(
         let at = of(&pods, role)?;
         let mut pod = pods.remove(at);
         pod.container.process.terminate()?;
-        assert_eq!(pod.container.process.exit_code().await?, 0, "{role}");
+        assert_eq!(pod.container.process.exit_code().await.context(role)?, 0, "{role}");
     }
     heard(&mut pat, &mut dora, "with one pod of each").await?;
 
@@ -130,7 +130,7 @@ async fn what_the_manifests_would_start_is_chatted_through() -> anyhow::Result<(
     pods[at].container.process.terminate()?;
     assert_eq!(pat.closed().await?.0, 1012);
     pat.close().await.ok();
-    assert_eq!(pods[at].container.process.exit_code().await?, 0);
+    assert_eq!(pods[at].container.process.exit_code().await.context("an edge")?, 0);
     Ok(())
 }
 

@@ -28,7 +28,7 @@ use super::{
 use crate::transport::{Files, Use, until};
 
 const GRPC_TOKEN: &str = "a-token-between-services";
-/// In the place of 75 s: three of the test's pings, as 75 s are three of the shipped ones.
+/// In the place of 75 s: three of the pings here, as 75 s are three of the shipped ones.
 const PROXY_TIMEOUT: &str = "3s";
 
 /// A Switchboard with nginx in front.
@@ -140,7 +140,7 @@ async fn start(settings: &[(&str, String)], files: &Files, edge: SocketAddr) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sockets_rest_and_cookies_pass_nginx_and_tokens_stay_out_of_its_logs() -> anyhow::Result<()> {
-    let mut site = Site::open(25).await?;
+    let mut site = Site::open(1).await?;
     let (mut pat, mut dora) = (site.enter("701").await?, site.enter("702").await?);
     chat(&mut pat, &mut dora, "through nginx").await?;
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{CHAT, PEOPLE, passes, text, until_it_answers};
 
 const UNITS: [&str; 2] = ["switchboard.service", "switchboard@.service"];
-/// Of 100, in tenths: `OK` to systemd is below 20 of them; we promise more.
+/// In tenths: `OK` to systemd is below 2.0.
 const EXPOSURE_MAX: &str = "15";
 
 /// A machine's directories, and what systemd would put into variables.
