@@ -222,7 +222,8 @@ impl Credentials {
     /// Keeps looking until the process stops. Sessions of other systems are checked every `interval`.
     pub(crate) fn start(&self, every: Duration, lifecycle: &Lifecycle) {
         let (looking, stopping) = (self.clone(), lifecycle.clone());
-        lifecycle.spawn(async move {
+        // The soft end does not wait for it: there are sockets to look after to the last.
+        tokio::spawn(async move {
             tokio::select! {
                 () = looking.watch() => {}
                 () = looking.poll(every) => {}

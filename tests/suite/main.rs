@@ -5,6 +5,7 @@ mod binary;
 mod chat_contract;
 mod coverage;
 mod crash;
+mod deploy;
 mod django;
 mod every;
 mod hostile;

@@ -1,6 +1,12 @@
-//! `switchboard`: serve, demo, token, provision, config, ctl; and completions and man pages of all that.
+//! `switchboard`: serve, demo, token, provision, health, config, ctl; and completions and man pages of all that.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -17,6 +23,7 @@ use switchboard_chassis::{
     Clock, Directory, Lifecycle,
     config::environment,
     grpc::{Access, Peer, any_peer, remote_peer},
+    health::{Health, Target},
     telemetry,
     tls::ClientTls,
 };
@@ -88,6 +95,15 @@ enum Command {
     Provision {
         /// The file.
         file: PathBuf,
+    },
+    /// Say whether this machine's process serves, by exit code: 0 when it does, 1 when it does not.
+    ///
+    /// Asks the listeners of the configuration: `edge.listen` by `/readyz`, `grpc.listen` by gRPC's health service. One at
+    /// which nobody listens belongs to another role, but there must be another. Certificates are not checked.
+    Health {
+        /// Whom to ask instead: http://host:port/readyz, https://..., grpc://host:port or grpcs://...; may be repeated.
+        #[arg(long = "url", value_name = "URL", value_parser = Target::read)]
+        urls: Vec<Target>,
     },
     /// Print the settings in force as TOML, secrets hidden.
     Config,
@@ -172,6 +188,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<()> {
                 say(&provision(&lines, identity, chat).await?.to_string());
                 Ok(())
             }
+            Command::Health { urls } => health(&config, urls).await,
             Command::Config => {
                 say(toml::to_string(&config)?.trim_end());
                 Ok(())
@@ -187,6 +204,41 @@ fn peer(config: &Config, list: &str, lifecycle: &Lifecycle) -> anyhow::Result<Pe
     let directory = Directory::new(list, lifecycle).map_err(anyhow::Error::msg)?;
     let tls = ClientTls::new(&config.services.tls, lifecycle).map_err(anyhow::Error::msg)?;
     Ok(any_peer(directory, Access::new(Secrets::of(config)?.grpc_token, tls)))
+}
+
+async fn health(config: &Config, urls: Vec<Target>) -> anyhow::Result<()> {
+    let (must_listen, targets) = if urls.is_empty() { (false, own_listeners(config)?) } else { (true, urls) };
+    let mut well = 0;
+    for target in &targets {
+        match target.ask(&config.services.tls).await {
+            Health::Well(said) => {
+                well += 1;
+                say(&format!("{target}: {said}"));
+            }
+            Health::Unwell(reason) => anyhow::bail!("{target}: {reason}"),
+            Health::Absent if must_listen => anyhow::bail!("{target}: nobody listens"),
+            Health::Absent => {}
+        }
+    }
+    let asked: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    anyhow::ensure!(well > 0, "nobody listens at {}", asked.join(" or "));
+    Ok(())
+}
+
+/// Where a process with this configuration can be asked how it is.
+fn own_listeners(config: &Config) -> anyhow::Result<Vec<Target>> {
+    let here = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+        _ => address,
+    };
+    let scheme = |plain: &'static str, tls: &'static str, is_plain: bool| if is_plain { plain } else { tls };
+    let (edge, grpc) = (here(config.edge.listen), here(config.grpc.listen));
+    let targets = [
+        format!("{}://{edge}/readyz", scheme("http", "https", config.edge.tls.is_empty())),
+        format!("{}://{grpc}", scheme("grpc", "grpcs", config.grpc.tls.is_empty())),
+    ];
+    targets.iter().map(|url| Target::read(url).map_err(anyhow::Error::msg)).collect()
 }
 
 async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Result<()> {
@@ -222,6 +274,8 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     start(&config, &secrets, Plan { roles, listeners, bus: bus.clone(), trust, playground }, &lifecycle).await?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     tracing::info!(edge = shown(addresses.0), grpc = shown(addresses.1), data_dir = %config.data_dir.display(), "serving");
+
+    lifecycle.tell_service_manager();
 
     if let (Some(demo), (Some(edge), Some(grpc))) = (demo, addresses) {
         let itself = remote_peer(&format!("http://{grpc}"), &secrets.grpc_token)?;

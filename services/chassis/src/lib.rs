@@ -12,6 +12,7 @@ pub mod db;
 pub mod directory;
 pub mod error;
 pub mod grpc;
+pub mod health;
 pub mod lifecycle;
 pub mod net;
 mod preface;
