@@ -215,7 +215,9 @@ impl Machine {
         Ok(Self { directory: tempfile::tempdir()?, edge: free_address()?, grpc: free_address()? })
     }
 
-    fn settings(&self) -> Vec<(&'static str, String)> {
+    /// What its processes are told.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
         let url = format!("http://{}", self.grpc);
         let mut settings = vec![
             ("SWITCHBOARD_DATA_DIR", self.directory.path().join("data").display().to_string()),
@@ -244,6 +246,14 @@ impl Machine {
         let mut process = Process::start_logging(arguments, &self.settings(), &self.log())?;
         process.listens(address).await?;
         Ok(process)
+    }
+
+    /// Runs a command to its end with the same settings: exit code, standard output, standard error.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
+        run(arguments, &self.settings())
     }
 
     /// What its processes log.

@@ -1,16 +1,21 @@
 //! Every test of the whole system, in one program so that it is linked once.
 
 mod authorization;
+mod backup;
 mod binary;
 mod chat_contract;
 mod coverage;
 mod crash;
 mod django;
+mod django_moves;
+mod doctor;
 mod every;
 mod hostile;
 mod instances;
+mod later;
 mod limits;
 mod location;
+mod moving;
 mod notifications;
 mod outside;
 mod presence;
@@ -22,3 +27,4 @@ mod standing;
 mod tokens;
 mod transcripts;
 mod transport;
+mod upgrade;

@@ -1,8 +1,11 @@
 //! Puts the services and the edge together, in one process or in several: `serve`, `demo`, the tests and every role
 //! call the same [`start`].
 
+pub mod backup;
 pub mod config;
 pub mod demo;
+pub mod doctor;
+pub mod moving;
 pub mod provision;
 pub mod scopes;
 pub mod trust;

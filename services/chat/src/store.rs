@@ -2,7 +2,9 @@
 
 mod absences;
 mod append;
+mod import;
 mod lists;
+mod retention;
 mod rows;
 
 use sqlx::QueryBuilder;
