@@ -16,14 +16,15 @@ fn main() {
 }
 
 fn commit() -> String {
-    if !ARCHIVED.contains("Format:") {
-        return ARCHIVED.trim().to_owned();
-    }
     // Written at each commit and checkout.
     if let Some(log) = git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"]) {
         println!("cargo:rerun-if-changed={log}");
     }
-    git(&["log", "-1", "--abbrev=12", "--format=%h %cs"]).unwrap_or_else(|| "commit unknown".to_owned())
+    let told =
+        if ARCHIVED.contains("Format:") { git(&["log", "-1", "--format=%H %cs"]) } else { Some(ARCHIVED.to_owned()) };
+    // The same digits from both: git shortens a hash as the repository's size suggests.
+    let told = told.as_deref().and_then(|told| told.trim().split_once(' '));
+    told.map_or_else(|| "commit unknown".to_owned(), |(hash, day)| format!("{} {day}", hash.get(..12).unwrap_or(hash)))
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
