@@ -181,6 +181,10 @@ async fn an_afternoon() -> anyhow::Result<()> {
     let lines = switchboard(&["export", "-", "--since", noon])?;
     assert_eq!(site.django(&["switchboard_import"], &lines)?.trim(), "1 new messages, 4 were here already");
     assert_eq!(site.django(&["switchboard_import"], &lines)?.trim(), "0 new messages, 5 were here already");
+    // What is of somebody whom Django does not know is told, and does not stop the rest.
+    let stranger = lines.replace(r#""sender_id":"100""#, r#""sender_id":"999""#).replace("Here we are", "Who are we?");
+    let wrong = site.django(&["switchboard_import"], &stranger).expect_err("a stranger").to_string();
+    assert!(wrong.contains("1 messages are of people who are not here"), "{wrong}");
     let stored = site.messages()?;
     let expected: Vec<(i64, i64, String)> = [&before[0], &before[1], &before[2], &late, &here]
         .into_iter()

@@ -2,9 +2,9 @@ import json
 import sys
 import uuid
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.core.management.color import no_style
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils.dateparse import parse_datetime
 
 from ... import mapping
@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def handle(self, **_):
         model = mapping.messages().model
-        rooms, created, known = {}, 0, 0
+        rooms, created, known, strangers = {}, 0, 0, []
         columns = {role: column for column, role in mapping.ROOM.items()}
         for number, text in enumerate(sys.stdin, 1):
             line = json.loads(text)
@@ -31,16 +31,23 @@ class Command(BaseCommand):
                 people = rooms.get(message["conversation_id"])
                 if people is None:
                     continue
-                if self.store(model, people, message):
-                    created += 1
-                else:
-                    known += 1
+                try:
+                    if self.store(model, people, message):
+                        created += 1
+                    else:
+                        known += 1
+                except IntegrityError:
+                    # Somebody who was deleted here meanwhile.
+                    strangers.append(number)
         # Postgres goes on behind the highest key that was given.
         connection = connections[mapping.messages().db]
         with connection.cursor() as cursor:
             for sql in connection.ops.sequence_reset_sql(no_style(), [model]):
                 cursor.execute(sql)
         self.stdout.write(f"{created} new messages, {known} were here already")
+        if strangers:
+            lines = ", ".join(map(str, strangers[:20]))
+            raise CommandError(f"{len(strangers)} messages are of people who are not here, as in the lines {lines}")
 
     def store(self, model, people, line):
         if line["id"] == str(uuid.uuid5(mapping.NAMESPACE, f"message:{line['number']}")):
