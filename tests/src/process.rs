@@ -255,6 +255,14 @@ impl Machine {
         Ok(process)
     }
 
+    /// Runs a command to its end with the same settings: exit code, standard output, standard error.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
+        run(arguments, &self.settings())
+    }
+
     /// What its processes log.
     #[must_use]
     pub fn log(&self) -> PathBuf {

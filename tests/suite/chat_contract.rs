@@ -785,7 +785,7 @@ async fn users_devices_and_sessions(sandbox: &Sandbox) -> anyhow::Result<()> {
     let nobody = CreateSessionRequest { user_id: "nobody".into(), ttl_seconds: 0 };
     assert_eq!(identity.create_session(nobody).await.expect_err("nobody").code(), Code::NotFound);
 
-    let device = || RegisterDeviceRequest { device_id: "abc123xyz".into(), keep_inactive: false };
+    let device = || RegisterDeviceRequest { device_id: "abc123xyz".into(), ..RegisterDeviceRequest::default() };
     let by_device = || check(Credential::DeviceId("abc123xyz".into()));
     assert_eq!(reason(&identity.authenticate(by_device()).await.expect_err("unknown")), "DEVICE_INVALID");
     assert!(identity.register_device(device()).await?.into_inner().created);

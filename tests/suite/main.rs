@@ -1,17 +1,22 @@
 //! Every test of the whole system, in one program so that it is linked once.
 
 mod authorization;
+mod backup;
 mod binary;
 mod chat_contract;
 mod coverage;
 mod crash;
 mod deploy;
 mod django;
+mod django_moves;
+mod doctor;
 mod every;
 mod hostile;
 mod instances;
+mod later;
 mod limits;
 mod location;
+mod moving;
 mod notifications;
 mod operating;
 mod outside;
@@ -25,3 +30,4 @@ mod steering;
 mod tokens;
 mod transcripts;
 mod transport;
+mod upgrade;

@@ -2,9 +2,12 @@
 //! call the same [`start`].
 
 mod admin;
+pub mod backup;
 pub mod config;
 pub mod ctl;
 pub mod demo;
+pub mod doctor;
+pub mod moving;
 pub mod provision;
 pub mod scopes;
 pub mod trust;

@@ -1,4 +1,5 @@
-//! `switchboard`: serve, demo, token, provision, health, config, ctl; and completions and man pages of all that.
+//! `switchboard`: serve, demo, token, provision, export, import, backup, restore, doctor, health, config, ctl; and completions and
+//! man pages of all that.
 
 use std::{
     io::Write as _,
@@ -11,10 +12,11 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use switchboard::{
-    Listeners, Plan, Secrets, Trust,
+    Listeners, Plan, Secrets, Trust, backup,
     config::{Config, Role},
     ctl::{self, seconds},
     demo::{self, Demo, Sessions},
+    doctor, moving,
     provision::provision,
     start,
 };
@@ -30,6 +32,9 @@ use switchboard_chassis::{
 use switchboard_identity::jwt;
 use switchboard_proto::identity::v1::User;
 
+/// The version, and of which commit of which day it is.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SWITCHBOARD_BUILD"), ")");
+
 /// The real-time backend for chat front ends that exist already, driven over gRPC by other services.
 ///
 /// A first look:   switchboard demo
@@ -38,7 +43,7 @@ use switchboard_proto::identity::v1::User;
 /// Every setting has a default; `switchboard config` prints all of them as they are in force. Set one in a TOML file
 /// (--config), by a variable SWITCHBOARD_<SECTION>__<KEY>, or, for a secret, by SWITCHBOARD_<SECTION>__<KEY>_FILE.
 #[derive(Parser)]
-#[command(version, verbatim_doc_comment, arg_required_else_help = true)]
+#[command(version = VERSION, verbatim_doc_comment, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -105,6 +110,36 @@ enum Command {
         #[arg(long = "url", value_name = "URL", value_parser = Target::read)]
         urls: Vec<Target>,
     },
+    /// Write users, devices, conversations and messages as JSON lines, with their ids and times, through gRPC.
+    ///
+    /// Counts and hashes of what was written are told at the end; `switchboard import` tells the same of the file.
+    Export(moving::command::Export),
+    /// Store what such lines say and what is not there yet, through gRPC. It may be run again at any time.
+    ///
+    /// A line is an object with one key, `user`, `device`, `conversation` or `message`: see docs/MOVING.md. Files for
+    /// `provision` are good, too.
+    Import(moving::command::Import),
+    /// Copy the SQLite files and the secrets of the data directory into a directory, while a server may use them.
+    ///
+    /// Whatever was acknowledged before is in the copy. Postgres has tools of its own: see docs/OPERATIONS.md.
+    Backup {
+        /// The directory, which must not exist or be empty.
+        directory: PathBuf,
+    },
+    /// Put a backup into the data directory, where nothing may be in its way.
+    Restore {
+        /// What `switchboard backup` made.
+        directory: PathBuf,
+    },
+    /// Look at everything that a process needs, and say what to do about what is wrong; fails when something does.
+    Doctor {
+        /// What the process is; everything by default.
+        #[arg(long = "role", value_delimiter = ',')]
+        roles: Vec<Role>,
+        /// Print JSON: a list of objects with `level` (ok, warn, fail), `what`, `found`, `advice`.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the settings in force as TOML, secrets hidden.
     Config,
     /// Steer processes that run: sockets, live conversations, who is online, draining, logs.
@@ -159,7 +194,12 @@ fn run(global: Global, command: Command) -> anyhow::Result<()> {
     if matches!(command, Command::Demo) && !has_data_dir {
         flags.push(("data_dir", "switchboard-demo".to_owned()));
     }
-    let config = Config::load(global.config.as_deref(), &environment, &flags)?;
+    let config = match Config::load(global.config.as_deref(), &environment, &flags) {
+        Err(wrong) if let Command::Doctor { json, .. } = command => {
+            return diagnosis(&doctor::mistakes(wrong.list()), json);
+        }
+        loaded => loaded?,
+    };
     telemetry::init(&config.log.filter).map_err(|wrong| anyhow::anyhow!("log.filter: {wrong}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -189,6 +229,30 @@ fn run(global: Global, command: Command) -> anyhow::Result<()> {
                 Ok(())
             }
             Command::Health { urls } => health(&config, urls).await,
+            Command::Export(command) => {
+                let (services, lifecycle) = (&config.services, Lifecycle::new());
+                let identity = peer(&config, &services.identity, &lifecycle)?;
+                command.run(identity, peer(&config, &services.chat, &lifecycle)?).await
+            }
+            Command::Import(command) => {
+                let (services, lifecycle) = (&config.services, Lifecycle::new());
+                let identity = peer(&config, &services.identity, &lifecycle)?;
+                command.run(identity, peer(&config, &services.chat, &lifecycle)?).await
+            }
+            Command::Backup { directory } => {
+                let manifest = backup::back_up(&config, &directory).await?;
+                say(&format!("{} files are in {}", manifest.files.len(), directory.display()));
+                Ok(())
+            }
+            Command::Restore { directory } => {
+                let manifest = backup::restore(&config, &directory)?;
+                say(&format!("{} files are in their places; start the server", manifest.files.len()));
+                Ok(())
+            }
+            Command::Doctor { roles, json } => {
+                let roles = if roles.is_empty() { Role::ALL.to_vec() } else { roles };
+                diagnosis(&doctor::examine(&config, &roles, &Clock::System).await, json)
+            }
             Command::Config => {
                 say(toml::to_string(&config)?.trim_end());
                 Ok(())
@@ -198,6 +262,18 @@ fn run(global: Global, command: Command) -> anyhow::Result<()> {
             Command::Completions { .. } | Command::Man { .. } => Ok(()),
         }
     })
+}
+
+/// Says what was found; an error when something does not work.
+fn diagnosis(findings: &[doctor::Finding], json: bool) -> anyhow::Result<()> {
+    if json {
+        say(&serde_json::to_string_pretty(findings)?);
+    } else {
+        findings.iter().for_each(|finding| say(&finding.to_string()));
+    }
+    let failing = findings.iter().filter(|finding| finding.level == doctor::Level::Fail).count();
+    anyhow::ensure!(failing == 0, "{failing} of {} do not work", findings.len());
+    Ok(())
 }
 
 fn peer(config: &Config, list: &str, lifecycle: &Lifecycle) -> anyhow::Result<Peer> {

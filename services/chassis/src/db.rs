@@ -10,12 +10,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sqlx::{
     Connection as _, PgPool, SqliteConnection, SqlitePool,
-    migrate::Migrator,
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Error, Secret};
+pub use sqlx::migrate::Migrator;
+
+use crate::{Error, Micros, Secret};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -144,6 +145,16 @@ impl Db {
         Ok(())
     }
 
+    /// The suffix with which texts are compared and ordered by their bytes: the order of SQLite, which in Postgres depends on
+    /// the database's locale.
+    #[must_use]
+    pub fn by_bytes(&self) -> &'static str {
+        match self.read {
+            Pool::Sqlite(_) => "",
+            Pool::Postgres(_) => " COLLATE \"C\"",
+        }
+    }
+
     /// The suffix with which a SELECT inside a transaction keeps other writers away from its rows; SQLite, with its one
     /// writer, needs none.
     #[must_use]
@@ -153,6 +164,140 @@ impl Db {
             Pool::Postgres(_) => " FOR UPDATE",
         }
     }
+}
+
+/// What a look at a service's database found, without changing anything in it.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// What it is, with its version.
+    pub server: String,
+    /// Migrations that were applied, and are known to this program.
+    pub applied: usize,
+    /// Those that are still to come.
+    pub pending: usize,
+    /// Those that only a later version of this program knows.
+    pub unknown: usize,
+    /// Those that are not what they were when they were applied, or failed in the middle.
+    pub wrong: usize,
+    /// How long a commit takes until it would survive power loss.
+    pub commit: Duration,
+    /// What its server's clock says; `None` when it has none of its own.
+    pub now: Option<Micros>,
+}
+
+/// Where the SQLite file of a service is; `None` when it is in Postgres.
+#[must_use]
+pub fn sqlite_path(config: &StoreConfig, data_dir: &Path, service: &str) -> Option<PathBuf> {
+    let url = config.url.expose();
+    if url.is_empty() {
+        return Some(data_dir.join(format!("{service}.db")));
+    }
+    url.strip_prefix("sqlite:").map(|path| sqlite_file(path.strip_prefix("//").unwrap_or(path), service))
+}
+
+/// Looks at a service's database; `None` when there is none yet. A server may be using it meanwhile.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn examine(
+    config: &StoreConfig,
+    data_dir: &Path,
+    service: &str,
+    migrations: &Migrator,
+) -> Result<Option<Examined>, OpenError> {
+    type Applied = Vec<(i64, bool, Vec<u8>)>;
+    const APPLIED: &str = "SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version";
+    let (server, applied, commit, now): (String, Applied, Duration, Option<Micros>) =
+        if let Some(file) = sqlite_path(config, data_dir, service) {
+            if !file.exists() {
+                return Ok(None);
+            }
+            let mut connection = beside(&file).await?;
+            let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?;
+            let there: Option<String> =
+                sqlx::query_scalar("SELECT name FROM sqlite_master WHERE name = '_sqlx_migrations'")
+                    .fetch_optional(&mut connection)
+                    .await?;
+            if there.is_none() {
+                return Ok(None);
+            }
+            let applied = sqlx::query_as(APPLIED).fetch_all(&mut connection).await?;
+            connection.close().await?;
+            let commit = synchronised(&file).map_err(|error| OpenError::File(file.clone(), error))?;
+            (format!("SQLite {version}"), applied, commit, None)
+        } else {
+            let schema = format!("switchboard_{service}");
+            let options = PgConnectOptions::from_str(config.url.expose())?.options([("search_path", schema.as_str())]);
+            let mut connection = PgConnection::connect_with(&options).await?;
+            let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
+            // Half of the way there and back is before the server reads its clock.
+            let now: i64 = sqlx::query_scalar("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT")
+                .fetch_one(&mut connection)
+                .await?;
+            let there: Option<String> =
+                sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::TEXT").fetch_one(&mut connection).await?;
+            let applied = match there {
+                Some(_) => sqlx::query_as(APPLIED).fetch_all(&mut connection).await?,
+                None => Vec::new(),
+            };
+            let begun = std::time::Instant::now();
+            // It writes to the log and to no table.
+            sqlx::query("SELECT pg_logical_emit_message(TRUE, 'switchboard', '')").execute(&mut connection).await?;
+            let commit = begun.elapsed();
+            connection.close().await?;
+            (format!("Postgres {version}"), applied, commit, Some(now))
+        };
+    let mut examined = Examined { server, applied: 0, pending: 0, unknown: 0, wrong: 0, commit, now };
+    for (version, success, checksum) in &applied {
+        match migrations.iter().find(|migration| migration.version == *version) {
+            None => examined.unknown += 1,
+            Some(known) if *success && known.checksum.as_ref() == checksum.as_slice() => examined.applied += 1,
+            Some(_) => examined.wrong += 1,
+        }
+    }
+    let is_applied = |version: i64| applied.iter().any(|(applied, ..)| *applied == version);
+    examined.pending = migrations.iter().filter(|migration| !is_applied(migration.version)).count();
+    Ok(Some(examined))
+}
+
+/// Copies a SQLite file while it may be in use, as it is at one moment, into a file that does not exist or is empty; checks
+/// the copy.
+///
+/// # Errors
+/// When it cannot be read or written, or the copy is not whole.
+pub async fn back_up(file: &Path, into: &Path) -> Result<(), OpenError> {
+    let mut connection = beside(file).await?;
+    sqlx::query("VACUUM INTO $1").bind(into.display().to_string()).execute(&mut connection).await?;
+    connection.close().await?;
+    let wrong = |error| OpenError::File(into.to_owned(), error);
+    let options = SqliteConnectOptions::new().filename(into).create_if_missing(false).pragma("query_only", "ON");
+    let mut copy = SqliteConnection::connect_with(&options).await?;
+    let told: String = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut copy).await?;
+    copy.close().await?;
+    if told != "ok" {
+        return Err(wrong(std::io::Error::other("the copy is not whole: check the disk, and the original")));
+    }
+    File::open(into).and_then(|copy| copy.sync_all()).map_err(wrong)
+}
+
+/// A connection to a file that another process may serve.
+async fn beside(file: &Path) -> Result<SqliteConnection, OpenError> {
+    let options = SqliteConnectOptions::new().filename(file).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
+    Ok(SqliteConnection::connect_with(&options).await?)
+}
+
+/// How long it takes until something written beside a file is on the disk.
+fn synchronised(file: &Path) -> std::io::Result<Duration> {
+    let probe = file.with_extension(format!("{}.probe", std::process::id()));
+    let written = (|| {
+        let mut opened = File::create(&probe)?;
+        let begun = std::time::Instant::now();
+        std::io::Write::write_all(&mut opened, &[0; 4096])?;
+        opened.sync_data()?;
+        Ok(begun.elapsed())
+    })();
+    let _ = fs::remove_file(&probe);
+    written
 }
 
 /// Why a database could not be opened.

@@ -13,8 +13,10 @@ mod converse;
 mod convert;
 mod doorbell;
 mod hub;
+mod import;
 mod model;
 mod order;
+mod retention;
 mod rules;
 mod store;
 mod writer;
@@ -52,6 +54,7 @@ pub async fn service(
     let (doorbell, subscription) = doorbell::Doorbell::take(bus).await?;
     let hub = Arc::new(hub::Hub::new(store.clone(), doorbell, clock.clone(), config.clone(), arrivals));
     doorbell::listen(hub.clone(), subscription, lifecycle);
+    retention::start(store.clone(), config.retention_days, clock.clone(), lifecycle);
     let writer = writer::start(store.clone(), hub.clone(), clock.clone(), lifecycle);
     let absences = Absences { config: config.clone(), store: store.clone(), hub: hub.clone(), clock: clock.clone() };
     let rooms = converse::Rooms { hub, store, writer, clock, lifecycle: lifecycle.clone() };

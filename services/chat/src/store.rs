@@ -2,8 +2,10 @@
 
 mod absences;
 mod append;
+mod import;
 mod lists;
 mod opening;
+mod retention;
 mod rows;
 
 use sqlx::QueryBuilder;

@@ -168,11 +168,13 @@ impl Store {
         Ok(deleted > 0)
     }
 
-    /// Makes a device active; true when it was not known before.
+    /// Makes a device known and active, or not; true when it was not known before. `registered_at` is when it first was,
+    /// elsewhere.
     pub(crate) async fn register_device(
         &self,
         device_id: &str,
-        keep_inactive: bool,
+        (active, keep_inactive): (bool, bool),
+        registered_at: Option<Micros>,
         now: Micros,
     ) -> Result<(DeviceRow, bool)> {
         let known = self.device(device_id).await?;
@@ -182,16 +184,51 @@ impl Store {
         let known = known.is_some();
         let row = on_pool!(&self.db.write, pool => {
             sqlx::query_as(
-                "INSERT INTO devices (device_id, active, created_at) VALUES ($1, TRUE, $2)
-                 ON CONFLICT (device_id) DO UPDATE SET active = TRUE
+                "INSERT INTO devices (device_id, active, created_at) VALUES ($1, $2, $3)
+                 ON CONFLICT (device_id) DO UPDATE SET active = excluded.active,
+                     created_at = CASE WHEN $4 THEN excluded.created_at ELSE devices.created_at END
                  RETURNING device_id, active, created_at",
             )
             .bind(device_id)
-            .bind(now)
+            .bind(active)
+            .bind(registered_at.unwrap_or(now))
+            .bind(registered_at.is_some())
             .fetch_one(pool)
             .await?
         });
         Ok((row, !known))
+    }
+
+    /// Users above `after`, in the order of the bytes of their ids.
+    pub(crate) async fn users_after(&self, after: &str, size: u32) -> Result<Vec<User>> {
+        let by_bytes = self.db.by_bytes();
+        let rows: Vec<UserRow> = on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new(format!("SELECT {USER_COLUMNS} FROM users WHERE id{by_bytes} > "));
+            query.push_bind(after).push(format!(" ORDER BY id{by_bytes} LIMIT ")).push_bind(i64::from(size));
+            query.build_query_as().fetch_all(pool).await?
+        });
+        Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    /// Devices above `after`, in the order of the bytes of their ids; when given, `only` these.
+    pub(crate) async fn devices_after(&self, after: &str, only: &[String], size: u32) -> Result<Vec<DeviceRow>> {
+        let by_bytes = self.db.by_bytes();
+        Ok(on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new(format!(
+                "SELECT device_id, active, created_at FROM devices WHERE device_id{by_bytes} > "
+            ));
+            query.push_bind(after);
+            if !only.is_empty() {
+                query.push(" AND device_id IN (");
+                let mut list = query.separated(", ");
+                for id in only {
+                    list.push_bind(id);
+                }
+                query.push(")");
+            }
+            query.push(format!(" ORDER BY device_id{by_bytes} LIMIT ")).push_bind(i64::from(size));
+            query.build_query_as().persistent(false).fetch_all(pool).await?
+        }))
     }
 
     pub(crate) async fn device(&self, device_id: &str) -> Result<Option<DeviceRow>> {

@@ -23,7 +23,7 @@ use crate::{
 /// Tries of an opening that raced with others for the same number or people.
 const OPEN_TRIES_MAX: u32 = 16;
 /// Numbers that were minted elsewhere above this do not move ours, which stay exact in JavaScript.
-const COUNTED_NUMBERS_END: i64 = 1 << 52;
+pub(super) const COUNTED_NUMBERS_END: i64 = 1 << 52;
 
 /// What a conversation is known by.
 #[derive(Clone, Debug, PartialEq, Eq)]
