@@ -8,7 +8,10 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -93,16 +96,21 @@ type Slot<W> = Arc<Mutex<Option<Arc<Told<W>>>>>;
 pub(crate) struct Inbox<W: Wire> {
     // Not tokio's, which takes room for 32 at once: most sessions mostly have none.
     queue: futures_channel::mpsc::Receiver<Delivery<W>>,
+    waiting: Arc<AtomicUsize>,
     newest: Option<Slot<W>>,
 }
 
 impl<W: Wire> Inbox<W> {
     pub(crate) async fn recv(&mut self) -> Option<Delivery<W>> {
-        self.queue.next().await
+        let delivery = self.queue.next().await?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(delivery)
     }
 
     pub(crate) fn try_recv(&mut self) -> Option<Delivery<W>> {
-        self.queue.try_recv().ok()
+        let delivery = self.queue.try_recv().ok()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(delivery)
     }
 
     /// Takes what was said last.
@@ -113,6 +121,8 @@ impl<W: Wire> Inbox<W> {
 
 struct Place<W: Wire> {
     queue: futures_channel::mpsc::Sender<Delivery<W>>,
+    /// Deliveries in the queue.
+    waiting: Arc<AtomicUsize>,
     newest: Option<Slot<W>>,
     /// What decides to which instance it belongs.
     part: Part,
@@ -121,14 +131,24 @@ struct Place<W: Wire> {
 }
 
 impl<W: Wire> Place<W> {
+    /// False when the queue is full, or the session gone.
+    fn push(&mut self, delivery: Delivery<W>) -> bool {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let is_in = self.queue.try_send(delivery).is_ok();
+        if !is_in {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_in
+    }
+
     /// False when the session is too slow.
     fn deliver(&mut self, told: &Arc<Told<W>>, is_conflated: bool) -> bool {
         let Some(newest) = self.newest.as_ref().filter(|_| is_conflated) else {
-            return self.queue.try_send(Delivery::Event(told.clone())).is_ok();
+            return self.push(Delivery::Event(told.clone()));
         };
         let before = newest.lock().unwrap_or_else(PoisonError::into_inner).replace(told.clone());
         // What was not taken yet has been announced already.
-        before.is_some() || self.queue.try_send(Delivery::Newest).is_ok()
+        before.is_some() || self.push(Delivery::Newest)
     }
 }
 
@@ -210,8 +230,8 @@ impl<W: Wire> State<W> {
             // If it is gone, there is nothing to leave.
             let _ = self.ask(*session, place.at, 0, W::leave(best.is_some()));
             place.at = best;
-            (!was_linked || place.queue.try_send(Delivery::Down).is_ok())
-                && (best.is_none() || place.queue.try_send(Delivery::Up).is_ok())
+            (!was_linked || place.push(Delivery::Down))
+                && (best.is_none() || place.push(Delivery::Up))
         });
         self.sessions = sessions;
     }
@@ -270,14 +290,16 @@ impl<W: Carried> Link<W> {
         state.last_session += 1;
         let session = state.last_session;
         let at = state.choose(part);
-        state.sessions.insert(session, Place { queue: sender, newest: newest.clone(), part, at });
-        (SessionHandle { state: self.state.clone(), session }, Inbox { queue, newest })
+        let waiting = Arc::<AtomicUsize>::default();
+        let place = Place { queue: sender, waiting: waiting.clone(), newest: newest.clone(), part, at };
+        state.sessions.insert(session, place);
+        (SessionHandle { state: self.state.clone(), session }, Inbox { queue, waiting, newest })
     }
 
     /// How much waits for a session to take it.
     pub(crate) fn queued(&self, session: u64) -> usize {
         let state = lock(&self.state);
-        state.sessions.get(&session).map_or(0, |place| place.queue.max_capacity() - place.queue.capacity())
+        state.sessions.get(&session).map_or(0, |place| place.waiting.load(Ordering::Relaxed))
     }
 
     /// Whether there is a stream just now.
@@ -305,7 +327,7 @@ impl<W: Carried> Link<W> {
             for session in sessions {
                 if let Some(place) = lock(&self.state).sessions.get_mut(&session) {
                     // An inbox that is full will be looked at again.
-                    let _ = place.queue.try_send(Delivery::End(goodbye));
+                    let _ = place.push(Delivery::End(goodbye));
                 }
                 ahead += pause;
                 if ahead >= SPREAD_STEP {
@@ -526,7 +548,7 @@ impl<W: Carried> Keeper<W> {
     fn answered(&self, id: u64, answer: Answer) {
         let mut state = lock(&self.state);
         let Some(place) = state.sessions.get_mut(&answer.session).filter(|place| place.at == Some(id)) else { return };
-        if place.queue.try_send(Delivery::Answered(answer.request)).is_err() {
+        if !place.push(Delivery::Answered(answer.request)) {
             state.sessions.remove(&answer.session);
         }
     }
