@@ -72,6 +72,7 @@ export class Server {
         SWITCHBOARD_GRPC__LISTEN: `127.0.0.1:${this.grpcPort}`,
         SWITCHBOARD_AUTH__JWT__SECRET: SECRET,
         SWITCHBOARD_EDGE__DRAIN_SPREAD_S: '0',
+        SWITCHBOARD_DRAIN_TIMEOUT_S: '1',
         ...this.settings,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
