@@ -94,6 +94,9 @@ pub struct EdgeConfig {
     /// Addresses and networks (`10.0.0.0/8`) of proxies, which are believed what they say of a request: `Forwarded`,
     /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
     pub trusted_proxies: Vec<String>,
+    /// Whether `/` is a page for trying things out, to which credentials are brought along. The demonstration has it
+    /// anyway, with its people.
+    pub playground: bool,
     /// `[edge.tls]`
     pub tls: PublicTlsConfig,
 }
@@ -117,6 +120,7 @@ impl Default for EdgeConfig {
             presence_audience: Audience::Everyone,
             rate_limits: RateLimits::default(),
             trusted_proxies: Vec::new(),
+            playground: false,
             tls: PublicTlsConfig::default(),
         }
     }
@@ -261,8 +265,8 @@ pub async fn serve(
         roster,
         rates: Rates::new(config.rate_limits.clone()),
         room: Room::new(&config),
+        playground: playground.or_else(|| config.playground.then(Playground::of_nobody)),
         config,
-        playground,
         clock,
         lifecycle: lifecycle.clone(),
     });
