@@ -18,6 +18,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     // A test that hangs says so, and one that fails is not tried again.
     retry: 0,
+    expect: { poll: { timeout: 30_000 } },
     maxWorkers: 2,
   },
 });

@@ -22,3 +22,4 @@ mod standing;
 mod tokens;
 mod transcripts;
 mod transport;
+mod web;

@@ -206,7 +206,7 @@ var Socket = class {
   }
   /** Closes for good; {@link Socket.connect} begins again. What is not stored stays in {@link Socket.pending}. */
   close() {
-    this.leave(1e3, "closed");
+    this.leave(1e3, "closed", true);
     this.stop();
   }
   // ---- connecting
@@ -269,7 +269,7 @@ var Socket = class {
     this.emit("@connect");
   }
   /** Lets go of the socket: nothing of it is heard any more, however long it takes to close. */
-  leave(code, reason) {
+  leave(code, reason, isPatient = false) {
     this.dials += 1;
     const { socket } = this;
     this.socket = void 0;
@@ -279,10 +279,9 @@ var Socket = class {
     for (const delivery of this.unanswered) if (delivery.status === "sent") this.deliver(delivery, "queued");
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    try {
-      socket.close(code, reason);
-    } catch {
-    }
+    const close = () => socket.close(code, reason);
+    if (isPatient && socket.readyState === 0) socket.onopen = close;
+    else close();
   }
   /** Nothing can be had of this connection. */
   fail(reason) {
@@ -994,11 +993,11 @@ var Network = class {
     const network = this;
     this.WebSocket = class extends WebSocket {
       constructor(url, protocols) {
+        if (!network.isUp) return nowhere();
         super(url, protocols);
         const cut = { cut: () => this.cut() };
         network.sockets.add(cut);
         this.addEventListener("close", () => network.sockets.delete(cut));
-        if (!network.isUp) queueMicrotask(() => this.cut());
       }
       /** As if nothing arrived any more: what is heard is that it is closed, without a word from the server. */
       cut() {
@@ -1014,6 +1013,21 @@ var Network = class {
     if (!isUp) for (const socket of [...this.sockets]) socket.cut();
   }
 };
+function nowhere() {
+  const socket = {
+    readyState: WebSocket.CLOSED,
+    onopen: null,
+    onmessage: null,
+    onclose: null,
+    onerror: null,
+    send() {
+    },
+    close() {
+    }
+  };
+  setTimeout(() => socket.onclose?.(new CloseEvent("close", { code: 1006 })), 100);
+  return socket;
+}
 
 // playground/src/people-here.ts
 var SHOWN_MAX2 = 20;

@@ -293,7 +293,7 @@ export class Socket<S = any, R = any> {
 
   /** Closes for good; {@link Socket.connect} begins again. What is not stored stays in {@link Socket.pending}. */
   close(): void {
-    this.leave(1000, 'closed');
+    this.leave(1000, 'closed', true);
     this.stop();
   }
 
@@ -362,7 +362,7 @@ export class Socket<S = any, R = any> {
   }
 
   /** Lets go of the socket: nothing of it is heard any more, however long it takes to close. */
-  private leave(code: number, reason: string): void {
+  private leave(code: number, reason: string, isPatient = false): void {
     this.dials += 1;
     const { socket } = this;
     this.socket = undefined;
@@ -372,11 +372,10 @@ export class Socket<S = any, R = any> {
     for (const delivery of this.unanswered) if (delivery.status === 'sent') this.deliver(delivery, 'queued');
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    try {
-      socket.close(code, reason);
-    } catch {
-      // It was closed already.
-    }
+    const close = (): void => socket.close(code, reason);
+    // Browsers complain of a socket that is closed before it has opened, as React's strict mode would do.
+    if (isPatient && socket.readyState === 0) socket.onopen = close;
+    else close();
   }
 
   /** Nothing can be had of this connection. */

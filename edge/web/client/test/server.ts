@@ -15,10 +15,10 @@ export const CONSULTATION = 'c0500000-0000-4000-8000-000000000000';
 export const DEVICE = 'abc123xyz';
 
 /** A token of a user, good for some seconds. */
-export function sign(userId: string, seconds = 3_600): string {
+export function sign(userId: string, seconds = 3_600, roles?: string[]): string {
   const part = (value: object | Buffer): string =>
     (value instanceof Buffer ? value : Buffer.from(JSON.stringify(value))).toString('base64url');
-  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ user_id: userId, exp: Date.now() / 1_000 + seconds })}`;
+  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ user_id: userId, exp: Date.now() / 1_000 + seconds, roles })}`;
   return `${signed}.${part(createHmac('sha256', SECRET).update(signed).digest())}`;
 }
 
@@ -41,11 +41,12 @@ export class Server {
     private readonly grpcPort: number,
     private readonly data: string,
     private readonly settings: Record<string, string>,
+    private readonly command: 'demo' | 'serve',
   ) {}
 
-  static async start(settings: Record<string, string> = {}): Promise<Server> {
+  static async start(settings: Record<string, string> = {}, command: 'demo' | 'serve' = 'demo'): Promise<Server> {
     if (!existsSync(BINARY)) throw new Error(`there is no ${BINARY}: run ./tests/run, or cargo build first`);
-    const server = new Server(await freePort(), await freePort(), mkdtempSync(`${tmpdir()}/switchboard-web-`), settings);
+    const server = new Server(await freePort(), await freePort(), mkdtempSync(`${tmpdir()}/switchboard-web-`), settings, command);
     await server.begin();
     return server;
   }
@@ -65,7 +66,7 @@ export class Server {
 
   /** Starts it, and waits until it says that it has started. */
   async begin(): Promise<void> {
-    const child = spawn(BINARY, ['demo'], {
+    const child = spawn(BINARY, [this.command], {
       env: {
         SWITCHBOARD_DATA_DIR: this.data,
         SWITCHBOARD_EDGE__LISTEN: this.host,
@@ -78,10 +79,17 @@ export class Server {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.child = child;
+    // A test that is given up leaves nothing behind.
+    const abandon = (): void => void child.kill('SIGKILL');
+    process.once('exit', abandon);
+    child.once('exit', () => process.off('exit', abandon));
     this.guide = '';
     let complaint = '';
-    child.stderr.on('data', (text) => (complaint = (complaint + text).slice(-4_000)));
     await new Promise<void>((resolve, reject) => {
+      child.stderr.on('data', (text) => {
+        complaint = (complaint + text).slice(-4_000);
+        if (this.command === 'serve' && complaint.includes('"message":"serving"')) resolve();
+      });
       child.stdout.on('data', (text) => {
         this.guide += text;
         if (this.guide.includes('Stop with Ctrl-C')) resolve();
