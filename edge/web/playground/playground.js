@@ -1126,7 +1126,10 @@ function chatSocket(person, [id = "", second = ""], options) {
 function cookie(person, id) {
   const conversation = person.role === "student" ? "my-conversation" : id;
   const path = person.role === "student" ? conversation : `conversations/${id}`;
-  if (person.session) document.cookie = `sessionid=${person.session}; path=/ws/chat/${path}/; SameSite=Strict`;
+  if (person.session) {
+    document.cookie = `sessionid=${person.session}; path=/ws/chat/${path}/; SameSite=Strict`;
+    void document.cookie;
+  }
   return conversation;
 }
 function openSide(person, partner, world, choice2, ownWindow) {

@@ -53,7 +53,11 @@ function chatSocket(person: Person, [id = '', second = '']: string[], options: O
 function cookie(person: Person, id: string): string {
   const conversation = person.role === 'student' ? 'my-conversation' : id;
   const path = person.role === 'student' ? conversation : `conversations/${id}`;
-  if (person.session) document.cookie = `sessionid=${person.session}; path=/ws/chat/${path}/; SameSite=Strict`;
+  if (person.session) {
+    document.cookie = `sessionid=${person.session}; path=/ws/chat/${path}/; SameSite=Strict`;
+    // The browser writes it in its own time, but before it answers what there is; only then may the socket be dialled.
+    void document.cookie;
+  }
   return conversation;
 }
 

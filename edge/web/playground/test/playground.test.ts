@@ -60,7 +60,8 @@ async function visit(hash: string, { url = server.url, width = 1280, colorScheme
 }
 
 const side = (page: Page, name: string): Locator => page.getByRole('region', { name, exact: true });
-const connected = (locator: Locator): Promise<void> => locator.getByRole('status').filter({ hasText: /^connected$/ }).waitFor();
+const connected = (locator: Locator): Promise<void> =>
+  expect.poll(async () => `${await locator.getByRole('status').textContent()}; ${await locator.locator('.frames').textContent()}`).toMatch(/^connected;/);
 const messages = (locator: Locator, name: string): Locator => locator.getByRole('log', { name: `Messages of ${name}` }).getByRole('listitem');
 
 async function write(at: Locator, text: string): Promise<void> {
@@ -387,6 +388,7 @@ describe('for everybody', () => {
         const page = await visit('', { width, colorScheme });
         for (const protocol of ['consultation', 'therapy', 'clinic', 'mobile', 'mentoring']) {
           await page.getByRole('link', { name: protocol, exact: true }).click();
+          await page.locator('nav a[aria-current]', { hasText: protocol }).waitFor();
           for (const end of await page.locator('.side').all()) await connected(end);
           const last = page.locator('.side').last();
           await write(page.locator('.side').first(), `Hello from ${width} ${colorScheme}`);
