@@ -725,6 +725,7 @@ var Conversation = class extends Store {
   };
   heard(name, told, frame) {
     const me = this.socket.me;
+    if (this.socket.protocol.name === "mobile" && (name === "typing_indicator" || name === "read_receipt")) this.is(who(told), true);
     if (name === this.dialect.told) this.told(this.dialect.read(told, this.socket), frame);
     else if (name === "typing_indicator") {
       const typist = who(told);
@@ -953,6 +954,7 @@ function mapView(position, isTherapist) {
     const [x, y] = at(here.latitude, here.longitude);
     dot.setAttribute("cx", String(x));
     dot.setAttribute("cy", String(y));
+    requestAnimationFrame(() => dot.classList.add("moves"));
     words.textContent = `Therapist ${here.therapistId}: ${here.latitude.toFixed(5)}, ${here.longitude.toFixed(5)}`;
     svg.setAttribute("aria-label", words.textContent);
   });
@@ -1173,8 +1175,12 @@ function openSide(person, partner, world, choice2, ownWindow) {
     extras.push(mapView(position, person.role === "therapist"));
   }
   if (person.protocol === "mobile") {
-    conversation.subscribe(() => showPartner(conversation.getSnapshot().present.includes(partner?.id ?? "")));
-    showPartner(false);
+    let isKnown = false;
+    conversation.subscribe(() => {
+      const isHere = conversation.getSnapshot().present.includes(partner?.id ?? "");
+      isKnown ||= isHere;
+      if (isKnown) showPartner(isHere);
+    });
   }
   const canType = person.protocol === "consultation" || person.protocol === "mobile";
   const chat = chatView(conversation, person.name, canType);

@@ -46,7 +46,7 @@ export interface ConversationState {
   messages: readonly Message[];
   /** Who types just now. */
   typing: readonly string[];
-  /** Who is in the conversation; mobile alone tells. */
+  /** Who is in the conversation, of those who were heard of; mobile alone tells. */
   present: readonly string[];
   /** Messages of others that were not marked read. */
   unread: number;
@@ -206,6 +206,8 @@ export class Conversation extends Store<ConversationState> {
 
   private heard(name: string, told: any, frame: any): void {
     const me = this.socket.me;
+    // mobile tells who comes and goes, but not who is there already: whoever does something is.
+    if (this.socket.protocol.name === 'mobile' && (name === 'typing_indicator' || name === 'read_receipt')) this.is(who(told), true);
     if (name === this.dialect.told) this.told(this.dialect.read(told, this.socket), frame);
     else if (name === 'typing_indicator') {
       const typist = who(told);

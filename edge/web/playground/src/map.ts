@@ -45,6 +45,8 @@ export function mapView(position: Position, isTherapist: boolean): HTMLElement {
     const [x, y] = at(here.latitude, here.longitude);
     dot.setAttribute('cx', String(x));
     dot.setAttribute('cy', String(y));
+    // Not from the corner to the first place.
+    requestAnimationFrame(() => dot.classList.add('moves'));
     words.textContent = `Therapist ${here.therapistId}: ${here.latitude.toFixed(5)}, ${here.longitude.toFixed(5)}`;
     svg.setAttribute('aria-label', words.textContent);
   });

@@ -106,8 +106,13 @@ export function openSide(person: Person, partner: Person | undefined, world: Wor
     extras.push(mapView(position, person.role === 'therapist'));
   }
   if (person.protocol === 'mobile') {
-    conversation.subscribe(() => showPartner(conversation.getSnapshot().present.includes(partner?.id ?? '')));
-    showPartner(false);
+    // Whoever was there before is not told of: nothing is known until the partner comes, goes or does something.
+    let isKnown = false;
+    conversation.subscribe(() => {
+      const isHere = conversation.getSnapshot().present.includes(partner?.id ?? '');
+      isKnown ||= isHere;
+      if (isKnown) showPartner(isHere);
+    });
   }
 
   const canType = person.protocol === 'consultation' || person.protocol === 'mobile';
