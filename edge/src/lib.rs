@@ -98,6 +98,9 @@ pub struct EdgeConfig {
     /// Addresses and networks (`10.0.0.0/8`) of proxies, which are believed what they say of a request: `Forwarded`,
     /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
     pub trusted_proxies: Vec<String>,
+    /// Whether `/` is a page for trying things out, to which credentials are brought along. The demonstration has it
+    /// anyway, with its people.
+    pub playground: bool,
     /// `[edge.tls]`
     pub tls: PublicTlsConfig,
 }
@@ -121,6 +124,7 @@ impl Default for EdgeConfig {
             presence_audience: Audience::Everyone,
             rate_limits: RateLimits::default(),
             trusted_proxies: Vec::new(),
+            playground: false,
             tls: PublicTlsConfig::default(),
         }
     }
@@ -276,8 +280,8 @@ pub async fn serve(
         room: Room::new(&config),
         gate: Gate::default(),
         tails: Arc::new(Semaphore::new(tail::TAILS_MAX)),
+        playground: playground.or_else(|| config.playground.then(Playground::of_nobody)),
         config,
-        playground,
         clock,
         lifecycle: lifecycle.clone(),
     });

@@ -230,8 +230,7 @@ impl<W: Wire> State<W> {
             // If it is gone, there is nothing to leave.
             let _ = self.ask(*session, place.at, 0, W::leave(best.is_some()));
             place.at = best;
-            (!was_linked || place.push(Delivery::Down))
-                && (best.is_none() || place.push(Delivery::Up))
+            (!was_linked || place.push(Delivery::Down)) && (best.is_none() || place.push(Delivery::Up))
         });
         self.sessions = sessions;
     }

@@ -154,8 +154,7 @@ fn answering(
                         Some(Route::Mentoring(endpoint)) => rest::mentoring::answer(call(method), endpoint, body).await,
                         Some(Route::Live) => "ok\n".into_response(),
                         Some(Route::Ready) => readiness(&edge),
-                        Some(Route::Playground) => playground::page(edge.playground.as_ref()),
-                        Some(Route::PlaygroundPeople) => playground::people(edge.playground.as_ref()),
+                        Some(Route::Playground(file)) => playground::answer(edge.playground.as_ref(), file),
                         None => StatusCode::NOT_FOUND.into_response(),
                     };
                     Ok::<_, Infallible>(response)

@@ -31,3 +31,4 @@ mod tokens;
 mod transcripts;
 mod transport;
 mod upgrade;
+mod web;

@@ -29,6 +29,7 @@ use switchboard_chassis::{
     telemetry,
     tls::ClientTls,
 };
+use switchboard_edge::Playground;
 use switchboard_identity::jwt;
 use switchboard_proto::identity::v1::User;
 
@@ -338,7 +339,7 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
         "the demo's people have HS256 tokens: leave auth.jwt.algorithm, .public_key_file and .jwks_url out"
     );
     let demo = is_demo.then(|| Demo::new(&secrets.jwt_secret, Clock::System.now())).transpose()?;
-    let playground = demo.as_ref().map(Demo::playground);
+    let playground = is_demo.then(Playground::default);
     let bus = if roles.iter().any(|role| role.is_on_the_bus()) {
         if config.bus.is_local() && config.store.is_shareable() {
             tracing::warn!("bus.url is local: other instances on this database would not be heard, nor hear this one");
@@ -347,7 +348,13 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     } else {
         Bus::local()
     };
-    start(&config, &secrets, Plan { roles, listeners, bus: bus.clone(), trust, playground }, &lifecycle).await?;
+    start(
+        &config,
+        &secrets,
+        Plan { roles, listeners, bus: bus.clone(), trust, playground: playground.clone() },
+        &lifecycle,
+    )
+    .await?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     tracing::info!(edge = shown(addresses.0), grpc = shown(addresses.1), data_dir = %config.data_dir.display(), "serving");
 
@@ -357,6 +364,9 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
         let itself = remote_peer(&format!("http://{grpc}"), &secrets.grpc_token)?;
         provision(demo::PEOPLE, itself.clone(), itself.clone()).await.context("cannot load the demo's people")?;
         let sessions = Sessions::open(itself.clone()).await?;
+        if let Some(playground) = playground {
+            playground.fill(demo.playground(&sessions));
+        }
         demo::live(itself, &lifecycle);
         say(&demo.guide(edge, grpc, &config.data_dir, &secrets.grpc_token, &sessions));
     }
