@@ -1,6 +1,9 @@
 //! From a visitor's credential to a seat, or the documented goodbye.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use http::{HeaderMap, header::ORIGIN};
 use switchboard_proto::{
@@ -23,7 +26,9 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tonic::{Code, Status};
 
 use crate::{
-    Audience, Edge, credential,
+    Audience, Edge,
+    connections::{Connection, Endpoint},
+    credential,
     dialect::{self, Dialect, Ends, Viewer},
     goodbye::{self, Goodbye},
     handlers::{
@@ -37,7 +42,7 @@ use crate::{
     rate::Limit,
     room::{self, Place},
     routes::Target,
-    session::{Handler, Seat},
+    session::{Asking, Handler, Seat},
     standing::Proof,
 };
 
@@ -86,6 +91,7 @@ pub(crate) struct Visit<'a> {
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) token: Option<&'a str>,
+    pub(crate) address: IpAddr,
     /// The user, as soon as that is known.
     pub(crate) who: OnceLock<String>,
 }
@@ -100,7 +106,7 @@ impl Visit<'_> {
 impl Edge {
     /// Lets a visitor in.
     pub(crate) async fn admit(&self, target: &Target, visit: &Visit<'_>) -> Result<Admission, Turned> {
-        if self.lifecycle.is_draining() {
+        if self.lifecycle.is_draining() || self.gate.is_closed() {
             return Err(goodbye::RESTARTING.into());
         }
         let after = credential::parameter(visit.query, "after").filter(|after| !after.is_empty());
@@ -132,10 +138,10 @@ impl Edge {
                     }
                     Target::Conversation(id) => self.admit_by_id(&visitor, &id.to_string()).await?,
                     Target::Location { customer_id, therapist_id } => {
-                        return self.admit_to_location(&visitor, customer_id, therapist_id).await;
+                        return self.admit_to_location(&visitor, (customer_id, therapist_id), visit.address).await;
                     }
-                    Target::Notifications => return self.admit_to_notifications(&visitor).await,
-                    Target::Presence => return self.admit_to_presence(&visitor).await,
+                    Target::Notifications => return self.admit_to_notifications(&visitor, visit.address).await,
+                    Target::Presence => return self.admit_to_presence(&visitor, visit.address).await,
                     _ => return Err(goodbye::MALFORMED.into()),
                 };
                 (room, visitor.proof)
@@ -147,8 +153,11 @@ impl Edge {
             user_id: (entered.viewer.role != "device").then(|| entered.viewer.user_id.as_str().into()),
             conversation: Some(conversation.id.as_str().into()),
         };
+        let endpoint = endpoint(target, limit);
+        let session = way.handle.number();
+        let connection = Connection::new(endpoint, &entered.viewer.role, &conversation.id, visit.address, session);
         let handler = ChatHandler::new(entered, &conversation, after);
-        Ok(Admission::Chat(Box::new(self.seat(handler, way, (limit, &counted, who), proof))))
+        Ok(Admission::Chat(Box::new(self.seat(handler, way, (limit, &counted, who), proof, connection))))
     }
 
     fn seat<H: Handler>(
@@ -157,12 +166,15 @@ impl Edge {
         way: Way<H::Wire>,
         (limit, counted, who): (Limit, &str, Who),
         proof: Proof,
+        connection: Connection,
     ) -> Seat<H> {
         let meter = self.rates.meter(limit, counted, Instant::now());
-        let credential = self.credentials.hold(proof);
+        let connection = Arc::new(connection);
+        let credential = self.credentials.hold(proof, connection.clone());
         let Way { handle, inbox, place } = way;
         let open = self.counts.socket(limit, <H::Wire as wire::Wire>::NAME, who);
-        Seat { handler, handle, inbox, credential, meter, place, open, clock: self.clock.clone() }
+        let (asking, clock) = (Asking::new(handle), self.clock.clone());
+        Seat { handler, asking, inbox, credential, meter, place, open, clock, connection }
     }
 
     /// The user that a token stands for.
@@ -264,8 +276,8 @@ impl Edge {
     async fn admit_to_location(
         &self,
         visitor: &Visitor,
-        customer_id: &str,
-        therapist_id: &str,
+        (customer_id, therapist_id): (&str, &str),
+        address: IpAddr,
     ) -> Result<Admission, Turned> {
         use location::{Join, RefusalReason as Reason, share_response::Event};
         let role = self.role_in_pair(visitor, customer_id, therapist_id).await?;
@@ -275,11 +287,12 @@ impl Edge {
         let (told, way) = enter(&self.room, &join.user_id, &self.links.location, part, join.clone()).await?;
         match &told.event {
             Event::Joined(joined) => {
+                let connection = Connection::new(Endpoint::Location, role, "", address, way.handle.number());
                 let handler = LocationHandler::new(join, joined);
-                let (user_id, proof) = (&visitor.user.id, visitor.proof.clone());
+                let (user_id, proof) = (visitor.user.id.as_str(), visitor.proof.clone());
                 let pair = format!("{customer_id}/{therapist_id}").into();
-                let who = Who { conversation: Some(pair), ..who(user_id) };
-                Ok(Admission::Location(Box::new(self.seat(handler, way, (Limit::Therapy, user_id, who), proof))))
+                let counted = (Limit::Therapy, user_id, Who { conversation: Some(pair), ..who(user_id) });
+                Ok(Admission::Location(Box::new(self.seat(handler, way, counted, proof, connection))))
             }
             Event::Refused(refused) => Err(match refused.reason() {
                 Reason::NotAParticipant => goodbye::FORBIDDEN.into(),
@@ -290,7 +303,7 @@ impl Edge {
         }
     }
 
-    async fn admit_to_notifications(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+    async fn admit_to_notifications(&self, visitor: &Visitor, address: IpAddr) -> Result<Admission, Turned> {
         use notification::{Join, RefusalReason as Reason, subscribe_response::Event};
         let user_id = &visitor.user.id;
         let join = Join { user_id: user_id.clone() };
@@ -300,7 +313,9 @@ impl Edge {
             Event::Joined(joined) => {
                 let state = joined.inbox.unwrap_or_default();
                 let handler = NotificationsHandler::new(join, state, self.notification.clone());
-                let seat = self.seat(handler, way, (Limit::Consultation, user_id, who(user_id)), visitor.proof.clone());
+                let connection = Connection::new(Endpoint::Notifications, "", "", address, way.handle.number());
+                let counted = (Limit::Consultation, user_id.as_str(), who(user_id));
+                let seat = self.seat(handler, way, counted, visitor.proof.clone(), connection);
                 Ok(Admission::Notifications(Box::new(seat)))
             }
             Event::Refused(refused) => Err(match refused.reason() {
@@ -311,7 +326,7 @@ impl Edge {
         }
     }
 
-    async fn admit_to_presence(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+    async fn admit_to_presence(&self, visitor: &Visitor, address: IpAddr) -> Result<Admission, Turned> {
         use presence::{Join, RefusalReason as Reason, track_response::Event};
         let User { id, .. } = &visitor.user;
         let contacts = match self.config.presence_audience {
@@ -328,7 +343,9 @@ impl Edge {
         match &told.event {
             Event::Joined(_) => {
                 let handler = PresenceHandler::new(join, self.roster.clone(), contacts);
-                let seat = self.seat(handler, way, (Limit::Consultation, id, who(id)), visitor.proof.clone());
+                let connection = Connection::new(Endpoint::Presence, "", "", address, way.handle.number());
+                let counted = (Limit::Consultation, id.as_str(), who(id));
+                let seat = self.seat(handler, way, counted, visitor.proof.clone(), connection);
                 Ok(Admission::Presence(Box::new(seat)))
             }
             Event::Refused(refused) if refused.reason() == Reason::Overloaded => Err(goodbye::OVERLOADED.into()),
@@ -440,8 +457,7 @@ impl Edge {
                     role: role.clone(),
                     has_both_profiles: visitor.is_some_and(|visitor| has_both_profiles(&visitor.user)),
                 };
-                let (chat, people, clock) = (self.chat.clone(), self.people.clone(), self.clock.clone());
-                let entered = Entered { dialect, viewer, join, chat, people, clock };
+                let entered = Entered { dialect, viewer, join, backstage: self.backstage.clone() };
                 Ok(Room { entered, conversation: conversation.clone(), way })
             }
             Event::Refused(refused) => Err(match refused.reason() {
@@ -518,6 +534,19 @@ impl Rooms {
     /// One protocol's own conversations.
     fn of(dialect: &'static dyn Dialect) -> Self {
         Self { ends: dialect.ends(), last_words: dialect.last_words(), dialect: dialect::of_kind }
+    }
+}
+
+/// Which kind of chat socket it is, when the dialect with this limit is spoken at a URL.
+fn endpoint(target: &Target, limit: Limit) -> Endpoint {
+    match (target, limit) {
+        (Target::MyConversation, _) => Endpoint::MyConversation,
+        (Target::Number(_), _) => Endpoint::MobileOfStaff,
+        (_, Limit::Therapy) => Endpoint::Therapy,
+        (_, Limit::Clinic) => Endpoint::Clinic,
+        (_, Limit::Mobile) => Endpoint::Mobile,
+        (_, Limit::Mentoring) => Endpoint::Mentoring,
+        (_, Limit::Consultation) => Endpoint::Consultation,
     }
 }
 

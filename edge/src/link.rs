@@ -8,10 +8,14 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use switchboard_chassis::{
     Clock, Directory, Lifecycle,
     grpc::{Access, Peer, any_peer, remote_peer},
@@ -100,17 +104,23 @@ type Slot<W> = Arc<Mutex<Option<Arc<Told<W>>>>>;
 /// Where a session hears from its link.
 #[derive(Debug)]
 pub(crate) struct Inbox<W: Wire> {
-    queue: mpsc::Receiver<Delivery<W>>,
+    // Not tokio's, which takes room for 32 at once: most sessions mostly have none.
+    queue: futures_channel::mpsc::Receiver<Delivery<W>>,
+    waiting: Arc<AtomicUsize>,
     newest: Option<Slot<W>>,
 }
 
 impl<W: Wire> Inbox<W> {
     pub(crate) async fn recv(&mut self) -> Option<Delivery<W>> {
-        self.queue.recv().await
+        let delivery = self.queue.next().await?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(delivery)
     }
 
     pub(crate) fn try_recv(&mut self) -> Option<Delivery<W>> {
-        self.queue.try_recv().ok()
+        let delivery = self.queue.try_recv().ok()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(delivery)
     }
 
     /// Takes what was said last.
@@ -120,7 +130,9 @@ impl<W: Wire> Inbox<W> {
 }
 
 struct Place<W: Wire> {
-    queue: mpsc::Sender<Delivery<W>>,
+    queue: futures_channel::mpsc::Sender<Delivery<W>>,
+    /// Deliveries in the queue.
+    waiting: Arc<AtomicUsize>,
     newest: Option<Slot<W>>,
     /// What decides to which instance it belongs.
     part: Part,
@@ -129,17 +141,27 @@ struct Place<W: Wire> {
 }
 
 impl<W: Wire> Place<W> {
+    /// False when the queue is full, or the session gone.
+    fn push(&mut self, delivery: Delivery<W>) -> bool {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let is_in = self.queue.try_send(delivery).is_ok();
+        if !is_in {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_in
+    }
+
     /// False when the session is too slow.
-    fn deliver(&self, told: &Arc<Told<W>>, is_conflated: bool, conflated: &Counter) -> bool {
+    fn deliver(&mut self, told: &Arc<Told<W>>, is_conflated: bool, conflated: &Counter) -> bool {
         let Some(newest) = self.newest.as_ref().filter(|_| is_conflated) else {
-            return self.queue.try_send(Delivery::Event(told.clone())).is_ok();
+            return self.push(Delivery::Event(told.clone()));
         };
         let before = newest.lock().unwrap_or_else(PoisonError::into_inner).replace(told.clone());
         if before.is_some() {
             conflated.inc();
         }
         // What was not taken yet has been announced already.
-        before.is_some() || self.queue.try_send(Delivery::Newest).is_ok()
+        before.is_some() || self.push(Delivery::Newest)
     }
 }
 
@@ -206,7 +228,7 @@ impl<W: Wire> State<W> {
         let gauge = |of: &Gauge, count: usize| _ = of.set(i64::try_from(count).unwrap_or(i64::MAX));
         gauge(&self.counts.streams, self.instances.len());
         gauge(&self.counts.sessions, self.sessions.len());
-        let waiting = |place: &Place<W>| place.queue.max_capacity() - place.queue.capacity();
+        let waiting = |place: &Place<W>| place.waiting.load(Ordering::Relaxed);
         gauge(&self.counts.inbox_max, self.sessions.values().take(LOOK_AT_MAX).map(waiting).max().unwrap_or(0));
     }
 
@@ -233,8 +255,7 @@ impl<W: Wire> State<W> {
             // If it is gone, there is nothing to leave.
             let _ = self.ask(*session, place.at, 0, W::leave(best.is_some()));
             place.at = best;
-            (!was_linked || place.queue.try_send(Delivery::Down).is_ok())
-                && (best.is_none() || place.queue.try_send(Delivery::Up).is_ok())
+            (!was_linked || place.push(Delivery::Down)) && (best.is_none() || place.push(Delivery::Up))
         });
         self.sessions = sessions;
     }
@@ -290,14 +311,22 @@ impl<W: Carried> Link<W> {
     /// A new session, which has not joined anything. Sessions of the same part are on the same instance, while that is
     /// there.
     pub(crate) fn session(&self, part: Part) -> (SessionHandle<W>, Inbox<W>) {
-        let (sender, queue) = mpsc::channel(SESSION_EVENTS_MAX);
+        let (sender, queue) = futures_channel::mpsc::channel(SESSION_EVENTS_MAX);
         let newest = W::CONFLATES.then(Slot::default);
         let mut state = lock(&self.state);
         state.last_session += 1;
         let session = state.last_session;
         let at = state.choose(part);
-        state.sessions.insert(session, Place { queue: sender, newest: newest.clone(), part, at });
-        (SessionHandle { state: self.state.clone(), session }, Inbox { queue, newest })
+        let waiting = Arc::<AtomicUsize>::default();
+        let place = Place { queue: sender, waiting: waiting.clone(), newest: newest.clone(), part, at };
+        state.sessions.insert(session, place);
+        (SessionHandle { state: self.state.clone(), session }, Inbox { queue, waiting, newest })
+    }
+
+    /// How much waits for a session to take it.
+    pub(crate) fn queued(&self, session: u64) -> usize {
+        let state = lock(&self.state);
+        state.sessions.get(&session).map_or(0, |place| place.waiting.load(Ordering::Relaxed))
     }
 
     /// Whether there is a stream just now.
@@ -315,7 +344,7 @@ impl<W: Carried> Link<W> {
     pub(crate) async fn end_all(&self, goodbye: Goodbye, over: Duration) {
         let mut over = over;
         loop {
-            let sessions: Vec<_> = lock(&self.state).sessions.values().map(|place| place.queue.clone()).collect();
+            let sessions: Vec<u64> = lock(&self.state).sessions.keys().copied().collect();
             if sessions.is_empty() {
                 return;
             }
@@ -323,8 +352,10 @@ impl<W: Carried> Link<W> {
             // Sleeps are whole milliseconds: many sessions end together after each.
             let mut ahead = Duration::ZERO;
             for session in sessions {
-                // An inbox that is full will be looked at again.
-                let _ = session.try_send(Delivery::End(goodbye));
+                if let Some(place) = lock(&self.state).sessions.get_mut(&session) {
+                    // An inbox that is full will be looked at again.
+                    let _ = place.push(Delivery::End(goodbye));
+                }
                 ahead += pause;
                 if ahead >= SPREAD_STEP {
                     tokio::time::sleep(std::mem::take(&mut ahead)).await;
@@ -343,6 +374,11 @@ pub(crate) struct SessionHandle<W: Wire> {
 }
 
 impl<W: Wire> SessionHandle<W> {
+    /// The session's number on its link.
+    pub(crate) fn number(&self) -> u64 {
+        self.session
+    }
+
     /// Asks the service. Never waits.
     pub(crate) fn ask(&self, request: u64, action: W::Action) -> Result<(), IsDown> {
         let state = lock(&self.state);
@@ -532,7 +568,7 @@ impl<W: Carried> Keeper<W> {
         let mut state = lock(&self.state);
         for session in sessions {
             // One that has moved hears the same from its new instance.
-            let Some(place) = state.sessions.get(session).filter(|place| place.at == Some(id)) else { continue };
+            let Some(place) = state.sessions.get_mut(session).filter(|place| place.at == Some(id)) else { continue };
             if !place.deliver(&told, is_conflated, &self.counts.conflated) {
                 // Its inbox ends, and with it the session.
                 state.sessions.remove(session);
@@ -548,8 +584,8 @@ impl<W: Carried> Keeper<W> {
 
     fn answered(&self, id: u64, answer: Answer) {
         let mut state = lock(&self.state);
-        let Some(place) = state.sessions.get(&answer.session).filter(|place| place.at == Some(id)) else { return };
-        if place.queue.try_send(Delivery::Answered(answer.request)).is_err() {
+        let Some(place) = state.sessions.get_mut(&answer.session).filter(|place| place.at == Some(id)) else { return };
+        if !place.push(Delivery::Answered(answer.request)) {
             state.sessions.remove(&answer.session);
             self.counts.slow.inc();
         }

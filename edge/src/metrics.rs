@@ -31,7 +31,8 @@ const DROPPED: Counters<3> = Counters::new(
 );
 const CLOSES: Counters<4> = Counters::new(
     "switchboard_edge_closes_total",
-    "WebSockets that ended, by our close code, or with the code `client` when the client or its network ended it",
+    "WebSockets that ended, by our close code, or with the code `client` when the client or its network ended it, \
+     `operator` when an operator did",
     &["protocol", "endpoint", "code", "reason"],
 );
 const RESUMES: Counters<2> = Counters::new(
@@ -170,6 +171,8 @@ impl SocketCounts {
         match end {
             End::Gone => self.close("client", "gone").inc(),
             End::Goodbye(goodbye) => self.close(&goodbye.code.to_string(), &slug(*goodbye)).inc(),
+            // With any code that the operator likes, so without it.
+            End::Dismissed(_) => self.close("operator", "dismissed").inc(),
         };
     }
 }
@@ -202,6 +205,7 @@ impl OpenSocket {
         let (code, why) = match end {
             End::Gone => (None, "the client or its network ended it"),
             End::Goodbye(goodbye) => (Some(goodbye.code), goodbye.reason),
+            End::Dismissed(farewell) => (Some(farewell.code), "an operator ended it"),
         };
         let SocketCounts { protocol, endpoint, .. } = **counts;
         let (user_id, conversation) = (user_id.as_deref(), conversation.as_deref());
@@ -374,8 +378,7 @@ pub(crate) fn pattern(route: Option<&Route>) -> &'static str {
         Some(Route::Socket(_)) => "/ws/",
         Some(Route::Live) => "/healthz",
         Some(Route::Ready) => "/readyz",
-        Some(Route::Playground) => "/",
-        Some(Route::PlaygroundPeople) => "/playground.json",
+        Some(Route::Playground(_)) => "/",
         Some(Route::Clinic(endpoint)) => match endpoint {
             ClinicEndpoint::Chats => "/chat/chats/",
             ClinicEndpoint::Chat(_) => "/chat/chats/{id}/",

@@ -173,8 +173,7 @@ fn answering(
                         Some(Route::Mentoring(endpoint)) => rest::mentoring::answer(call(method), endpoint, body).await,
                         Some(Route::Live) => "ok\n".into_response(),
                         Some(Route::Ready) => readiness(&edge),
-                        Some(Route::Playground) => playground::page(edge.playground.as_ref()),
-                        Some(Route::PlaygroundPeople) => playground::people(edge.playground.as_ref()),
+                        Some(Route::Playground(file)) => playground::answer(edge.playground.as_ref(), file),
                         None => StatusCode::NOT_FOUND.into_response(),
                     };
                     if !is_socket {
@@ -187,6 +186,9 @@ fn answering(
 }
 
 fn readiness(edge: &Edge) -> Response {
+    if edge.gate.is_closed() {
+        return ("draining\n").into_response().with(StatusCode::SERVICE_UNAVAILABLE);
+    }
     let readiness = edge.lifecycle.readiness();
     readiness.to_string().into_response().with(readiness.status())
 }
@@ -205,7 +207,7 @@ async fn visit(
     let shown = credential::shown_token(query, headers);
     let token = shown.as_ref().map(|shown| shown.token.as_str());
     let began = Instant::now();
-    let visit = Visit { query, headers, token, who: OnceLock::new() };
+    let visit = Visit { query, headers, token, address: client.address, who: OnceLock::new() };
     let (admitted, place) = match edge.room.take(client.address) {
         Some((handshake, socket)) => {
             let admitted = edge.admit(&target, &visit).await;
@@ -269,8 +271,9 @@ async fn secured(tls: &ServerTls, stream: TcpStream, peer: SocketAddr, within: D
 
 /// Serves a socket from its upgrade to its end.
 async fn sit<H: Handler>(on_upgrade: OnUpgrade, seat: Box<Seat<H>>, heartbeat: Heartbeat, place: Option<SocketPlace>) {
-    if let Some(socket) = upgrade::socket(on_upgrade).await {
-        session::run::<Wire, H>(socket, *seat, heartbeat).await;
+    // Boxed, as it comes once.
+    if let Some(socket) = Box::pin(upgrade::socket(on_upgrade)).await {
+        session::run::<Wire, H>(socket, seat, heartbeat).await;
     }
     drop(place);
 }

@@ -170,6 +170,7 @@ impl Cluster {
             store,
             grpc: pair()?,
             edges: pair()?,
+            operators: pair()?,
             nats,
             routes,
             network: free_address()?,
@@ -199,6 +200,8 @@ struct Layout<'a> {
     store: String,
     grpc: [SocketAddr; 2],
     edges: [SocketAddr; 2],
+    /// The edges, for operators.
+    operators: [SocketAddr; 2],
     /// For the services.
     nats: [SocketAddr; 2],
     /// For each other.
@@ -236,6 +239,7 @@ impl Layout<'_> {
         let mut node = self.node(Kind::Edge, n, self.edges[n]);
         node.arguments = ["serve", "--role", "edge"].map(str::to_owned).to_vec();
         node.settings.push(("SWITCHBOARD_EDGE__LISTEN", self.edges[n].to_string()));
+        node.settings.push(("SWITCHBOARD_GRPC__LISTEN", self.operators[n].to_string()));
         node.settings.push(("SWITCHBOARD_EDGE__DRAIN_SPREAD_S", "1".to_owned()));
         // The checkers send more than a person would.
         node.settings.push(("SWITCHBOARD_EDGE__RATE_LIMITS__CONSULTATION", "0".to_owned()));

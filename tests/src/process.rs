@@ -206,6 +206,8 @@ pub struct Machine {
     pub edge: SocketAddr,
     /// Where its services listen.
     pub grpc: SocketAddr,
+    /// Where an edge listens for operators that runs by itself.
+    pub edge_grpc: SocketAddr,
 }
 
 impl Machine {
@@ -214,10 +216,13 @@ impl Machine {
     /// # Errors
     /// When there is no directory or port to be had.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { directory: tempfile::tempdir()?, edge: free_address()?, grpc: free_address()? })
+        let directory = tempfile::tempdir()?;
+        Ok(Self { directory, edge: free_address()?, grpc: free_address()?, edge_grpc: free_address()? })
     }
 
-    fn settings(&self) -> Vec<(&'static str, String)> {
+    /// What its processes are told, besides their roles.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
         let url = format!("http://{}", self.grpc);
         let mut settings = vec![
             ("SWITCHBOARD_DATA_DIR", self.directory.path().join("data").display().to_string()),
@@ -243,7 +248,11 @@ impl Machine {
     /// # Errors
     /// When it does not.
     pub async fn start(&self, arguments: &[&str], address: SocketAddr) -> anyhow::Result<Process> {
-        let mut process = Process::start_logging(arguments, &self.settings(), &self.log())?;
+        let mut settings = self.settings();
+        if arguments.contains(&"edge") {
+            settings.push(("SWITCHBOARD_GRPC__LISTEN", self.edge_grpc.to_string()));
+        }
+        let mut process = Process::start_logging(arguments, &settings, &self.log())?;
         process.listens(address).await?;
         Ok(process)
     }
@@ -264,6 +273,14 @@ impl Machine {
             ensure!(begun.elapsed() < PATIENCE, "the log does not say where operators ask");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Runs a command to its end with the same settings: exit code, standard output, standard error.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
+        run(arguments, &self.settings())
     }
 
     /// What its processes log.
@@ -307,6 +324,14 @@ impl Machine {
     pub async fn connect(&self, path: &str, user: &str) -> anyhow::Result<Client> {
         let (token, mark) = (self.token(user)?, if path.contains('?') { '&' } else { '?' });
         Client::connect(&format!("ws://{}{path}{mark}token={token}", self.edge), &[]).await
+    }
+
+    /// The way to its edge, when that runs by itself.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn edge_peer(&self) -> anyhow::Result<Peer> {
+        Ok(remote_peer(&format!("http://{}", self.edge_grpc), &Secret::new(GRPC_TOKEN))?)
     }
 
     /// The way to its services.

@@ -10,11 +10,31 @@ fn in_directory(directory: &tempfile::TempDir) -> Vec<(&'static str, String)> {
 fn help_teaches() -> anyhow::Result<()> {
     let (code, out, _) = process::run(&["--help"], &[])?;
     assert_eq!(code, 0);
-    for word in ["serve", "demo", "token", "provision", "config", "SWITCHBOARD_<SECTION>__<KEY>", "--data-dir"] {
+    for word in [
+        "serve",
+        "demo",
+        "token",
+        "provision",
+        "export",
+        "import",
+        "backup",
+        "doctor",
+        "config",
+        "SWITCHBOARD_<SECTION>__<KEY>",
+        "--data-dir",
+    ] {
         assert!(out.contains(word), "{word} is not in {out}");
     }
     let (code, out, _) = process::run(&["provision", "--help"], &[])?;
     assert!(code == 0 && out.contains(r#"{"conversation": {"kind": "CONVERSATION_KIND_THERAPY""#), "{out}");
+    Ok(())
+}
+
+#[test]
+fn the_version_says_which_build_it_is() -> anyhow::Result<()> {
+    let (code, out, _) = process::run(&["--version"], &[])?;
+    // Tests run a build for development; a release says its commit and the day of it.
+    assert_eq!((code, out.trim()), (0, concat!("switchboard ", env!("CARGO_PKG_VERSION"), " (development)")));
     Ok(())
 }
 

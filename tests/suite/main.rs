@@ -1,19 +1,26 @@
 //! Every test of the whole system, in one program so that it is linked once.
 
 mod authorization;
+mod backup;
 mod binary;
 mod chat_contract;
 mod coverage;
 mod crash;
+mod deploy;
 mod django;
+mod django_moves;
+mod doctor;
 mod every;
 mod hostile;
 mod instances;
+mod later;
 mod limits;
 mod location;
 mod logs;
 mod metrics;
+mod moving;
 mod notifications;
+mod operating;
 mod outside;
 mod presence;
 mod protocols;
@@ -21,6 +28,9 @@ mod remains;
 mod restart;
 mod sockets;
 mod standing;
+mod steering;
 mod tokens;
 mod transcripts;
 mod transport;
+mod upgrade;
+mod web;

@@ -1,8 +1,13 @@
 //! Puts the services and the edge together, in one process or in several: `serve`, `demo`, the tests and every role
 //! call the same [`start`].
 
+mod admin;
+pub mod backup;
 pub mod config;
+pub mod ctl;
 pub mod demo;
+pub mod doctor;
+pub mod moving;
 pub mod provision;
 pub mod scopes;
 pub mod trust;
@@ -12,12 +17,12 @@ use std::{fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _};
 use anyhow::Context as _;
 use switchboard_bus::Bus;
 use switchboard_chassis::{
-    Clock, Directory, Lifecycle, Secret, admin,
+    Clock, Directory, Lifecycle, Secret,
     db::Db,
     grpc::{Access, Services},
     metrics::{Gauges, process},
 };
-use switchboard_edge::{Playground, Upstream, Upstreams};
+use switchboard_edge::{Playground, Steering, Upstream, Upstreams};
 use tokio::net::TcpListener;
 
 use config::{Config, Role};
@@ -31,7 +36,7 @@ pub struct Listeners {
     pub admin: Option<TcpListener>,
     /// For clients, if the process is an edge.
     pub edge: Option<TcpListener>,
-    /// For gRPC, if the process has services.
+    /// For gRPC: every process has something to offer to whoever operates it.
     pub grpc: Option<TcpListener>,
 }
 
@@ -49,10 +54,13 @@ impl Listeners {
                 None
             })
         };
-        let has_services = roles.iter().any(|role| *role != Role::Edge);
+        let grpc_setting = match roles {
+            [Role::Edge] => "grpc.listen: an edge serves gRPC, too: give it another than its neighbours'",
+            _ => "grpc.listen",
+        };
         let listeners = Self {
             edge: listen(roles.contains(&Role::Edge), config.edge.listen, "edge.listen"),
-            grpc: listen(has_services, config.grpc.listen, "grpc.listen"),
+            grpc: listen(true, config.grpc.listen, grpc_setting),
             admin: listen(true, config.admin.listen, "admin.listen"),
         };
         anyhow::ensure!(mistakes.is_empty(), "{}", mistakes.join("\n"));
@@ -137,11 +145,13 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     observe(&roles, lifecycle);
     bus.observe(lifecycle.metrics());
     if let Some(listener) = listeners.admin {
-        lifecycle.spawn_essential("admin server", admin::serve(listener, lifecycle.clone()));
+        lifecycle.spawn_essential("admin server", switchboard_chassis::admin::serve(listener, lifecycle.clone()));
     }
     let mut services =
         Services::new(trust.guard(secrets), &[switchboard_proto::FILE_DESCRIPTOR_SET], lifecycle.metrics());
 
+    services.add(admin::Admin::service(clock.clone())).await;
+    let steering = Steering::default();
     let mut absences = None;
     for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
         let open = async |migrations| {
@@ -151,7 +161,7 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
         };
         // Each service is a member of the bus by itself.
         match role {
-            Role::Edge => {}
+            Role::Edge => services.add(steering.service()).await,
             Role::Identity => {
                 let db = open(&switchboard_identity::MIGRATIONS).await?;
                 let mut auth = config.auth.clone();
@@ -221,6 +231,7 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
             playground,
             clock,
             lifecycle.clone(),
+            steering,
         );
         lifecycle.spawn_server("edge", edge);
     }

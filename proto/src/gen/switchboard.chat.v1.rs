@@ -39,6 +39,10 @@ pub struct Conversation {
     /// When it last changed: opened, closed, or got a message.
     #[prost(message, optional, tag = "9")]
     pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Only for ExportConversations and ImportConversations: the same people have another one, so that this one is reached
+    /// by its id or number alone.
+    #[prost(bool, tag = "10")]
+    pub secondary: bool,
 }
 /// A stored message.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -147,6 +151,10 @@ pub struct Join {
     /// The session was in before its stream broke: its coming is only told if its going was.
     #[prost(bool, tag = "6")]
     pub again: bool,
+    /// Somebody looks on who needs no seat: is told everything and may do nothing, and nobody is told of the coming and
+    /// going. `user_id`, `role` and `kinds` are not looked at.
+    #[prost(bool, tag = "7")]
+    pub unseen: bool,
     /// Which one.
     #[prost(oneof = "join::Conversation", tags = "1, 2")]
     pub conversation: ::core::option::Option<join::Conversation>,
@@ -308,7 +316,7 @@ pub struct Joined {
     /// The conversation as it is now. Messages after its `last_seq` follow; those before are read with ListMessages.
     #[prost(message, optional, tag = "1")]
     pub conversation: ::core::option::Option<Conversation>,
-    /// The role in which the session entered.
+    /// The role in which the session entered; empty for who is unseen.
     #[prost(string, tag = "2")]
     pub role: ::prost::alloc::string::String,
 }
@@ -646,6 +654,93 @@ pub struct EraseUserResponse {
     /// How many seats.
     #[prost(int64, tag = "2")]
     pub seats_erased: i64,
+}
+/// Asks for a page of all conversations.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportConversationsRequest {
+    /// At most 200; 0 takes 50.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// From the answer before; empty for the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only those that changed at this time or later.
+    #[prost(message, optional, tag = "3")]
+    pub updated_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// When set, only these; at most 200.
+    #[prost(string, repeated, tag = "4")]
+    pub conversation_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A page of conversations.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExportConversationsResponse {
+    /// The page.
+    #[prost(message, repeated, tag = "1")]
+    pub conversations: ::prost::alloc::vec::Vec<Conversation>,
+    /// Where the next page begins; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Names messages.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BatchGetMessagesRequest {
+    /// At most 1,000.
+    #[prost(string, repeated, tag = "1")]
+    pub message_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Those that exist, in no particular order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchGetMessagesResponse {
+    /// The messages. They end early after 2 MiB of text.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<Message>,
+    /// How many of the ids were looked at, when not all were: ask again for the rest; else 0.
+    #[prost(int32, tag = "2")]
+    pub looked_at: i32,
+}
+/// Conversations of another system.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportConversationsRequest {
+    /// At most 200. `id`, `kind` and `created_at` are required; without a number it is given one, without `updated_at` it
+    /// is that of its last message. `last_seq` keeps places of messages that are gone. Seats may be missing, as after an
+    /// erasure; then, and when `secondary`, it is reached by its id or number alone.
+    #[prost(message, repeated, tag = "1")]
+    pub conversations: ::prost::alloc::vec::Vec<Conversation>,
+}
+/// What became of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportConversationsResponse {
+    /// How many are new.
+    #[prost(int64, tag = "1")]
+    pub created: i64,
+    /// How many were there and moved forward.
+    #[prost(int64, tag = "2")]
+    pub updated: i64,
+    /// How many were there as they are.
+    #[prost(int64, tag = "3")]
+    pub unchanged: i64,
+}
+/// Messages of another system.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportMessagesRequest {
+    /// At most 1,000. `id`, `conversation_id`, `sender_id`, `sender_role` and `created_at` are required. Without a `seq` one
+    /// takes the next place, and must not be older than the one before it; without a number it is given one. A number that
+    /// is given stays as it is; it should be above those that this system has given already. The text is kept as it is.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<Message>,
+}
+/// What became of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportMessagesResponse {
+    /// How many are new.
+    #[prost(int64, tag = "1")]
+    pub created: i64,
+    /// How many were there, and their receipts moved forward.
+    #[prost(int64, tag = "2")]
+    pub updated: i64,
+    /// How many were there as they are.
+    #[prost(int64, tag = "3")]
+    pub unchanged: i64,
 }
 /// Which of the documented front ends a conversation belongs to; it decides who may sit in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1265,6 +1360,131 @@ pub mod chat_service_client {
                 .insert(GrpcMethod::new("switchboard.chat.v1.ChatService", "EraseUser"));
             self.inner.unary(req, path, codec).await
         }
+        /// All conversations with all that is kept of them, paged, in the order of the ids. One that is opened meanwhile may be
+        /// missing.
+        pub async fn export_conversations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportConversationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExportConversationsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.chat.v1.ChatService/ExportConversations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "switchboard.chat.v1.ChatService",
+                        "ExportConversations",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Messages by their ids, of any conversation; those that do not exist are left out of the answer.
+        pub async fn batch_get_messages(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BatchGetMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchGetMessagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.chat.v1.ChatService/BatchGetMessages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "switchboard.chat.v1.ChatService",
+                        "BatchGetMessages",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stores conversations of another system with their ids, numbers and times, all of them or none. What is there already
+        /// stays and only moves forward: its subject is replaced, it is closed, and changed at a later time. A field that is
+        /// wrong is named with its place, as in `conversations[3].id`. ALREADY_EXISTS when one is there with another kind,
+        /// number or participants, or when its number or its people have another conversation.
+        pub async fn import_conversations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportConversationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportConversationsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.chat.v1.ChatService/ImportConversations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "switchboard.chat.v1.ChatService",
+                        "ImportConversations",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stores messages of another system with their ids, numbers and times behind those that their conversations have, in
+        /// the order of the request, all of them or none; so it may be repeated. Nobody is rung or notified: who is in a
+        /// conversation is told them with its next message, and others find them there. One that is there already stays and
+        /// only moves its receipt forward. ALREADY_EXISTS when the id, or in the conversation the number or client_message_id,
+        /// belongs to another message, or when the conversation has a later one.
+        pub async fn import_messages(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportMessagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.chat.v1.ChatService/ImportMessages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("switchboard.chat.v1.ChatService", "ImportMessages"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1364,6 +1584,46 @@ pub mod chat_service_server {
             request: tonic::Request<super::EraseUserRequest>,
         ) -> std::result::Result<
             tonic::Response<super::EraseUserResponse>,
+            tonic::Status,
+        >;
+        /// All conversations with all that is kept of them, paged, in the order of the ids. One that is opened meanwhile may be
+        /// missing.
+        async fn export_conversations(
+            &self,
+            request: tonic::Request<super::ExportConversationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExportConversationsResponse>,
+            tonic::Status,
+        >;
+        /// Messages by their ids, of any conversation; those that do not exist are left out of the answer.
+        async fn batch_get_messages(
+            &self,
+            request: tonic::Request<super::BatchGetMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchGetMessagesResponse>,
+            tonic::Status,
+        >;
+        /// Stores conversations of another system with their ids, numbers and times, all of them or none. What is there already
+        /// stays and only moves forward: its subject is replaced, it is closed, and changed at a later time. A field that is
+        /// wrong is named with its place, as in `conversations[3].id`. ALREADY_EXISTS when one is there with another kind,
+        /// number or participants, or when its number or its people have another conversation.
+        async fn import_conversations(
+            &self,
+            request: tonic::Request<super::ImportConversationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportConversationsResponse>,
+            tonic::Status,
+        >;
+        /// Stores messages of another system with their ids, numbers and times behind those that their conversations have, in
+        /// the order of the request, all of them or none; so it may be repeated. Nobody is rung or notified: who is in a
+        /// conversation is told them with its next message, and others find them there. One that is there already stays and
+        /// only moves its receipt forward. ALREADY_EXISTS when the id, or in the conversation the number or client_message_id,
+        /// belongs to another message, or when the conversation has a later one.
+        async fn import_messages(
+            &self,
+            request: tonic::Request<super::ImportMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportMessagesResponse>,
             tonic::Status,
         >;
     }
@@ -1891,6 +2151,189 @@ pub mod chat_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EraseUserSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.chat.v1.ChatService/ExportConversations" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportConversationsSvc<T: ChatService>(pub Arc<T>);
+                    impl<
+                        T: ChatService,
+                    > tonic::server::UnaryService<super::ExportConversationsRequest>
+                    for ExportConversationsSvc<T> {
+                        type Response = super::ExportConversationsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExportConversationsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChatService>::export_conversations(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportConversationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.chat.v1.ChatService/BatchGetMessages" => {
+                    #[allow(non_camel_case_types)]
+                    struct BatchGetMessagesSvc<T: ChatService>(pub Arc<T>);
+                    impl<
+                        T: ChatService,
+                    > tonic::server::UnaryService<super::BatchGetMessagesRequest>
+                    for BatchGetMessagesSvc<T> {
+                        type Response = super::BatchGetMessagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BatchGetMessagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChatService>::batch_get_messages(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BatchGetMessagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.chat.v1.ChatService/ImportConversations" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportConversationsSvc<T: ChatService>(pub Arc<T>);
+                    impl<
+                        T: ChatService,
+                    > tonic::server::UnaryService<super::ImportConversationsRequest>
+                    for ImportConversationsSvc<T> {
+                        type Response = super::ImportConversationsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportConversationsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChatService>::import_conversations(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportConversationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.chat.v1.ChatService/ImportMessages" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportMessagesSvc<T: ChatService>(pub Arc<T>);
+                    impl<
+                        T: ChatService,
+                    > tonic::server::UnaryService<super::ImportMessagesRequest>
+                    for ImportMessagesSvc<T> {
+                        type Response = super::ImportMessagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportMessagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChatService>::import_messages(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportMessagesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -62,6 +62,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For the head of an answer: a unary call, or the opening of a stream.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// In which each answer says the version of the service, to those who may call it.
+pub const VERSION_HEADER: &str = "switchboard-version";
+
 /// `[grpc]`: what this process offers to other services.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -555,8 +558,14 @@ where
             Ok(caller) => {
                 let span = tracing::info_span!("rpc", method, caller = caller.name());
                 request.extensions_mut().insert(caller);
-                let answering = self.inner.call(request).instrument(span);
-                Box::pin(async move { answering.await.inspect(|response| counted.answered(response)) })
+                let answered = self.inner.call(request).instrument(span);
+                Box::pin(async move {
+                    let mut response = answered.await?;
+                    counted.answered(&response);
+                    let version = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
+                    response.headers_mut().insert(VERSION_HEADER, version);
+                    Ok(response)
+                })
             }
             Err(status) => {
                 let response = status.into_http();

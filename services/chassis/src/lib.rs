@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod batch;
 mod callers;
 pub mod clock;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod db;
 pub mod directory;
 pub mod error;
 pub mod grpc;
+pub mod health;
 pub mod lifecycle;
 pub mod metrics;
 pub mod net;

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -196,6 +197,16 @@ impl Lifecycle {
         }
     }
 
+    /// Tells the service manager (systemd, by `NOTIFY_SOCKET`) that the process serves, and later that it drains.
+    pub fn tell_service_manager(&self) {
+        tell(NotifyState::Ready);
+        let lifecycle = self.clone();
+        self.spawn(async move {
+            lifecycle.drained().await;
+            tell(NotifyState::Stopping);
+        });
+    }
+
     /// Drains at the first SIGTERM or SIGINT, stops at the second.
     ///
     /// # Errors
@@ -219,6 +230,12 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+fn tell(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
     }
 }
 

@@ -13,9 +13,11 @@ mod converse;
 mod convert;
 mod doorbell;
 mod hub;
+mod import;
 mod metrics;
 mod model;
 mod order;
+mod retention;
 mod rules;
 mod store;
 mod writer;
@@ -48,11 +50,12 @@ pub async fn service(
     clock: Clock,
     lifecycle: &Lifecycle,
 ) -> std::io::Result<(ChatServiceServer<Chat>, Absences)> {
-    let store = Arc::new(store::Store::new(db, config.burst()));
+    let store = Arc::new(store::Store::new(db, config.burst(), lifecycle));
     let arrivals = absence::arrivals(store.clone(), lifecycle);
     let (doorbell, subscription) = doorbell::Doorbell::take(bus).await?;
     let hub = Arc::new(hub::Hub::new(store.clone(), doorbell, clock.clone(), config.clone(), arrivals));
     doorbell::listen(hub.clone(), subscription, lifecycle);
+    retention::start(store.clone(), config.retention_days, clock.clone(), lifecycle);
     let writer = writer::start(store.clone(), hub.clone(), clock.clone(), lifecycle);
     let (rooms, open) = (Arc::downgrade(&hub), lifecycle.metrics().gauge(&metrics::ROOMS, []));
     lifecycle.metrics().sample_while(move || rooms.upgrade().map(|hub| open.set(hub.rooms())).is_some());

@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use switchboard_bus::Part;
-use switchboard_chassis::{Clock, Error, Kind, Lifecycle};
+use switchboard_chassis::{Clock, Error, Kind, Lifecycle, batch::GroupCommit};
 use switchboard_proto::chat::v1::{Message as WireMessage, converse_response::Event};
-use switchboard_sessions::{GroupCommit, start_group_commit};
 use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
 
@@ -48,7 +47,7 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &
     // One batch at a time holds it.
     let numbers = Arc::new(Mutex::new(Numbers::default()));
     let counts = Arc::new(ChatCounts::new(lifecycle.metrics()));
-    let drafts = start_group_commit("chat writer", lifecycle, move |batch: Vec<(Draft, Sender)>| {
+    let drafts = GroupCommit::start("chat writer", lifecycle, move |batch: Vec<(Draft, Sender)>| {
         let (store, hub, clock, numbers) = (store.clone(), hub.clone(), clock.clone(), numbers.clone());
         let counts = counts.clone();
         async move {

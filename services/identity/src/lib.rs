@@ -52,6 +52,14 @@ pub async fn service(
     } else {
         None
     };
-    let identity = Identity::new(store::Store::new(db), news, django, config, clock, lifecycle.clone())?;
+    let identity = Identity::new(store::Store::new(db, lifecycle), news, django, config, clock, lifecycle.clone())?;
     Ok(IdentityServiceServer::new(identity))
+}
+
+/// Whether the database of a Django can be reached, and has what is configured.
+///
+/// # Errors
+/// What is wrong, without a secret.
+pub async fn check_django(config: &DjangoConfig) -> Result<(), String> {
+    django::Django::open(config).await.map(drop).map_err(|error| error.to_string())
 }

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use switchboard_chassis::{
     Clock, Error, Kind, Lifecycle,
+    batch::GroupCommit,
     metrics::{Counter, Counters},
 };
 use switchboard_proto::notification::v1::NotifyResponse;
-use switchboard_sessions::{GroupCommit, start_group_commit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
@@ -60,7 +60,7 @@ impl Writer {
 /// Starts the writer of one instance.
 pub(crate) fn start(inboxes: Inboxes, clock: Clock, lifecycle: &Lifecycle) -> Writer {
     let stored = lifecycle.metrics().counter(&STORED, []);
-    let waiting = start_group_commit("notification writer", lifecycle, move |calls| {
+    let waiting = GroupCommit::start("notification writer", lifecycle, move |calls| {
         let (inboxes, clock) = (inboxes.clone(), clock.clone());
         let stored = stored.clone();
         async move {
@@ -173,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_much_is_refused_at_once() {
         let lifecycle = Lifecycle::new();
-        let waiting = start_group_commit("never", &lifecycle, |_| std::future::pending());
+        let waiting = GroupCommit::start("never", &lifecycle, |_| std::future::pending());
         let writer = Writer { waiting, room: Arc::new(Semaphore::new(1)) };
         let refused = writer.write(vec![draft("ann", ""); 2]).await.expect_err("too much");
         assert_eq!((refused.kind, refused.reason), (Kind::Overloaded, "OVERLOADED"));

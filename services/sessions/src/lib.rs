@@ -4,7 +4,6 @@
 
 mod audience;
 mod check;
-mod group_commit;
 mod link;
 mod metrics;
 mod refusal;
@@ -12,7 +11,6 @@ mod serve;
 
 pub use audience::Audience;
 pub use check::check_user_id;
-pub use group_commit::{GroupCommit, start as start_group_commit};
 pub use link::{Asker, Frame, Link};
 pub use refusal::Refusal;
 pub use serve::{PENDING_MAX, Rooms, Stream, open};

@@ -1,8 +1,6 @@
 //! What the streams of a service count.
 
-use switchboard_chassis::metrics::{
-    Counter, CounterSeries, Counters, Gauge, Gauges, Histogram, Histograms, ITEMS, Metrics, SECONDS,
-};
+use switchboard_chassis::metrics::{Counter, CounterSeries, Counters, Gauge, Gauges, Metrics};
 
 const STREAMS: Gauges<1> =
     Gauges::new("switchboard_service_streams", "Streams of sessions that are open", &["service"]);
@@ -30,25 +28,6 @@ const ENDED: Counters<2> = Counters::new(
     "Streams that ended: caller (it went, or its connection), overflown (it stopped reading), drained, stopped",
     &["service", "reason"],
 );
-const BATCH: Histograms<1> =
-    Histograms::new("switchboard_store_commit_batch_items", "Items that one task stored together", &["writer"], ITEMS);
-const COMMIT: Histograms<1> = Histograms::new(
-    "switchboard_store_commit_duration_seconds",
-    "How long it took to store a batch and to tell it, tries again included",
-    &["writer"],
-    SECONDS,
-);
-const WAITING: Gauges<1> = Gauges::new(
-    "switchboard_store_commit_queue_items",
-    "Items that wait to be stored; beyond 8,192 callers are refused",
-    &["writer"],
-);
-const FULL: Counters<1> = Counters::new(
-    "switchboard_store_commit_refusals_total",
-    "Items that were refused because too many waited",
-    &["writer"],
-);
-
 /// What one stream of a service counts.
 #[derive(Debug)]
 pub(crate) struct StreamCounts {
@@ -88,26 +67,5 @@ impl StreamCounts {
 
     pub(crate) fn ended(&self, reason: &str) {
         self.ended.of([self.service, reason]).inc();
-    }
-}
-
-/// What one task counts that stores.
-#[derive(Clone, Debug)]
-pub(crate) struct CommitCounts {
-    pub(crate) batch: Histogram,
-    pub(crate) seconds: Histogram,
-    pub(crate) waiting: Gauge,
-    pub(crate) full: Counter,
-}
-
-impl CommitCounts {
-    pub(crate) fn new(metrics: &Metrics, name: &str) -> Self {
-        let writer = [name];
-        Self {
-            batch: metrics.histogram(&BATCH, writer),
-            seconds: metrics.histogram(&COMMIT, writer),
-            waiting: metrics.gauge(&WAITING, writer),
-            full: metrics.counter(&FULL, writer),
-        }
     }
 }
