@@ -243,16 +243,22 @@ impl Machine {
         settings
     }
 
+    /// The same for one of its processes, which has addresses of its own.
+    #[must_use]
+    pub fn settings_for(&self, arguments: &[&str]) -> Vec<(&'static str, String)> {
+        let mut settings = self.settings();
+        if arguments.contains(&"edge") {
+            settings.push(("SWITCHBOARD_GRPC__LISTEN", self.edge_grpc.to_string()));
+        }
+        settings
+    }
+
     /// Starts a process and waits until it listens.
     ///
     /// # Errors
     /// When it does not.
     pub async fn start(&self, arguments: &[&str], address: SocketAddr) -> anyhow::Result<Process> {
-        let mut settings = self.settings();
-        if arguments.contains(&"edge") {
-            settings.push(("SWITCHBOARD_GRPC__LISTEN", self.edge_grpc.to_string()));
-        }
-        let mut process = Process::start_logging(arguments, &settings, &self.log())?;
+        let mut process = Process::start_logging(arguments, &self.settings_for(arguments), &self.log())?;
         process.listens(address).await?;
         Ok(process)
     }

@@ -12,8 +12,8 @@ use sqlx::QueryBuilder;
 use switchboard_chassis::{
     Lifecycle, Micros,
     audit::Asked,
-    batch::Gather,
-    db::{Db, Result},
+    batch::{Gather, GroupCommit},
+    db::{Db, Pool, Result},
     on_pool, record_erasure,
 };
 use uuid::Uuid;
@@ -44,6 +44,8 @@ pub(crate) struct Store {
     found: Gather<Known, Option<Conversation>>,
     /// Conversations that are made; false when somebody else was faster.
     made: Gather<New, bool>,
+    /// Conversations of which something was read.
+    marked: GroupCommit<Uuid>,
     /// After so long without a message a burst of messages is over.
     burst: Micros,
 }
@@ -60,7 +62,19 @@ impl Store {
             let write = write.clone();
             async move { opening::make(&write, &new).await }
         });
-        Self { db, found, made, burst }
+        let (read, write) = (db.read.clone(), db.write.clone());
+        let marked = GroupCommit::start("chat unread", lifecycle, move |mut marked: Vec<Uuid>| {
+            let (read, write) = (read.clone(), write.clone());
+            async move {
+                marked.sort_unstable();
+                marked.dedup();
+                for id in marked {
+                    // The database said why in the log, if it failed. It is only a lower bound.
+                    let _ = raise_unread_from(&read, &write, id).await;
+                }
+            }
+        });
+        Self { db, found, made, marked, burst }
     }
 
     /// The last messages of some conversations.
@@ -140,39 +154,14 @@ impl Store {
         });
         changed.sort_by_key(|row| row.seq);
         if reading.status == Status::Read && !changed.is_empty() {
-            self.raise_unread_from(conversation_id).await?;
+            // When too many wait already, the next reader will do.
+            let _ = self.marked.push(conversation_id);
         }
         let up_to = found.into_iter().next().filter(|_| matches!(reading.which, Which::UpTo(_)));
         Ok(Ok(Marked {
             changed: changed.into_iter().map(NamedRow::named).collect(),
             up_to: up_to.map(NamedRow::named),
         }))
-    }
-
-    /// Moves the place from which unread messages are looked for up to the first that there is. Not in one statement with
-    /// what it follows: it is only a lower bound, and nobody waits in a circle for it.
-    async fn raise_unread_from(&self, conversation_id: Uuid) -> Result<()> {
-        let first: Option<i64> = on_pool!(&self.db.read, pool => {
-            sqlx::query_scalar(
-                "SELECT COALESCE(
-                     (SELECT seq FROM messages
-                      WHERE conversation_id = $1 AND seq >= conversations.unread_from AND messages.status < 3
-                      ORDER BY seq LIMIT 1),
-                     last_seq + 1)
-                 FROM conversations WHERE id = $1",
-            )
-            .bind(conversation_id)
-            .fetch_optional(pool)
-            .await?
-        });
-        on_pool!(&self.db.write, pool => {
-            sqlx::query("UPDATE conversations SET unread_from = $1 WHERE id = $2 AND unread_from < $1")
-                .bind(first)
-                .bind(conversation_id)
-                .execute(pool)
-                .await?;
-        });
-        Ok(())
     }
 
     /// One message by its name.
@@ -273,4 +262,30 @@ impl Store {
         self.db.scrub().await?;
         Ok(erased)
     }
+}
+
+/// Moves the place from which unread messages are looked for up to the first that there is. Not in one statement with
+/// what it follows: it is only a lower bound, and nobody waits in a circle for it.
+async fn raise_unread_from(read: &Pool, write: &Pool, conversation_id: Uuid) -> Result<()> {
+    let first: Option<i64> = on_pool!(read, pool => {
+        sqlx::query_scalar(
+            "SELECT COALESCE(
+                 (SELECT seq FROM messages
+                  WHERE conversation_id = $1 AND seq >= conversations.unread_from AND messages.status < 3
+                  ORDER BY seq LIMIT 1),
+                 last_seq + 1)
+             FROM conversations WHERE id = $1",
+        )
+        .bind(conversation_id)
+        .fetch_optional(pool)
+        .await?
+    });
+    on_pool!(write, pool => {
+        sqlx::query("UPDATE conversations SET unread_from = $1 WHERE id = $2 AND unread_from < $1")
+            .bind(first)
+            .bind(conversation_id)
+            .execute(pool)
+            .await?;
+    });
+    Ok(())
 }
