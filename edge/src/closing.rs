@@ -12,7 +12,10 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, Utf8Bytes, error::CapacityError, protocol::CloseFrame},
 };
 
-use crate::goodbye::{self, Goodbye};
+use crate::{
+    goodbye::{self, Goodbye},
+    standing::Farewell,
+};
 
 /// What is read of a client after the end, at most.
 const LINGER_BYTES_MAX: u64 = 1 << 20;
@@ -20,11 +23,25 @@ const LINGER_BYTES_MAX: u64 = 1 << 20;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Closes a socket with a code that arrives: the client's answer is awaited before the connection goes.
-pub(crate) async fn say_goodbye<S>(mut socket: WebSocketStream<S>, last_words: Option<Utf8Bytes>, goodbye: Goodbye)
+pub(crate) async fn say_goodbye<S>(socket: WebSocketStream<S>, last_words: Option<Utf8Bytes>, goodbye: Goodbye)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let close = CloseFrame { code: goodbye.code.into(), reason: goodbye.reason.into() };
+    close(socket, last_words, CloseFrame { code: goodbye.code.into(), reason: goodbye.reason.into() }).await;
+}
+
+/// The same with what an operator says.
+pub(crate) async fn dismiss<S>(socket: WebSocketStream<S>, Farewell { code, reason }: &Farewell)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    close(socket, None, CloseFrame { code: (*code).into(), reason: reason.clone() }).await;
+}
+
+async fn close<S>(mut socket: WebSocketStream<S>, last_words: Option<Utf8Bytes>, close: CloseFrame)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let closing = async {
         if let Some(words) = last_words {
             socket.feed(Message::Text(words)).await?;

@@ -169,6 +169,33 @@ fn plain_error(error: &str) -> Utf8Bytes {
     json(&Out { error })
 }
 
+/// A frame about a message that its sender named, with that name, and when to send it again if that helps:
+/// `{..., "client_message_id": ..., "retry_after": ...}`. As it is when it has no name.
+pub(crate) fn about(frame: Utf8Bytes, client_message_id: &str, retry_after_s: Option<u64>) -> Utf8Bytes {
+    if client_message_id.is_empty() {
+        return frame;
+    }
+    let Some(fields) = frame.strip_suffix('}') else { return frame };
+    let id = json(&client_message_id);
+    let retry = retry_after_s.map_or_else(String::new, |seconds| format!(r#","retry_after":{seconds}"#));
+    format!(r#"{fields},"client_message_id":{id}{retry}}}"#).into()
+}
+
+/// The name that a client gave to the message in its frame; empty when there is none.
+pub(crate) fn named_in(text: &str) -> String {
+    frame::object(text).ok().and_then(|frame| frame::client_message_id(&frame).ok()).unwrap_or_default()
+}
+
+/// Where a conversation is, for `?after=`.
+pub(crate) fn place(seq: u64) -> Utf8Bytes {
+    #[derive(Serialize)]
+    struct Out {
+        r#type: &'static str,
+        after: String,
+    }
+    json(&Out { r#type: "place", after: format!("@{seq}") })
+}
+
 /// An id as clients that have numbers read it: a number if it is one, else a string.
 pub(crate) fn id_value(id: &str) -> Value {
     match id.parse::<i64>() {
@@ -239,6 +266,19 @@ pub(crate) mod tests {
             created_at: Some(Timestamp { seconds: at.0, nanos: at.1 }),
             ..Message::default()
         })
+    }
+
+    #[test]
+    fn a_frame_about_a_message_that_its_sender_named() {
+        let about = |name, retry| about(plain_error("no"), name, retry).to_string();
+        assert_eq!(about("", None), r#"{"error":"no"}"#);
+        assert_eq!(about("c\"1", None), r#"{"error":"no","client_message_id":"c\"1"}"#);
+        assert_eq!(about("c", Some(2)), r#"{"error":"no","client_message_id":"c","retry_after":2}"#);
+        assert_eq!(named_in(r#"{"client_message_id":"c"}"#), "c");
+        for nameless in ["x", "{}", r#"{"client_message_id":5}"#] {
+            assert_eq!(named_in(nameless), "");
+        }
+        assert_eq!(place(41), r#"{"type":"place","after":"@41"}"#);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! the table of what is played.
 
 use serde_json::Value;
+use switchboard_proto::{chat::v1::converse_response::Event, identity::v1::User};
 
 use crate::dialect::{self, Decoded, Dialect, Viewer};
 
@@ -41,17 +42,30 @@ pub enum Reaction {
     Silence,
 }
 
-/// What the socket of a protocol does about a text frame; `None` for an unknown protocol.
-#[must_use]
-pub fn react(protocol: &str, frame: &str) -> Option<Reaction> {
-    let dialect: &dyn Dialect = match protocol {
+fn dialect(protocol: &str) -> Option<&'static dyn Dialect> {
+    Some(match protocol {
         "therapy" => dialect::THERAPY,
         "clinic" => dialect::CLINIC,
         "mobile" => dialect::MOBILE,
         "mentoring" => dialect::MENTORING,
         "consultation" => dialect::CONSULTATION,
         _ => return None,
-    };
+    })
+}
+
+/// How the sockets of a protocol tell an event to somebody else than its author; `None` for an unknown protocol, and for
+/// what it does not tell.
+#[must_use]
+pub fn show(protocol: &str, event: &Event) -> Option<String> {
+    let dialect = dialect(protocol)?;
+    let view = dialect.view(event, &Viewer::default())?;
+    Some(dialect.encode(event, view, &User::default()).to_string())
+}
+
+/// What the socket of a protocol does about a text frame; `None` for an unknown protocol.
+#[must_use]
+pub fn react(protocol: &str, frame: &str) -> Option<Reaction> {
+    let dialect = dialect(protocol)?;
     Some(match dialect.decode(frame, &Viewer::default()) {
         Decoded::Act(_) => Reaction::Asks,
         Decoded::Reply(reply) => Reaction::Answers(reply.to_string()),

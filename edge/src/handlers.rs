@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Asks a service until it answers.
-async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Status>
+pub(crate) async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<tonic::Response<T>, Status>>,
 {

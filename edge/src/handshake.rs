@@ -1,6 +1,9 @@
 //! From a visitor's credential to a seat, or the documented goodbye.
 
-use std::sync::Arc;
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use http::{HeaderMap, header::ORIGIN};
 use switchboard_proto::{
@@ -23,7 +26,9 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tonic::{Code, Status};
 
 use crate::{
-    Audience, Edge, credential,
+    Audience, Edge,
+    connections::{Connection, Endpoint},
+    credential,
     dialect::{self, Dialect, Ends, Viewer},
     goodbye::{self, Goodbye},
     handlers::{
@@ -33,10 +38,11 @@ use crate::{
         presence::{Contacts, PresenceHandler},
     },
     link::{Carried, Delivery, Inbox, Link, SessionHandle, Told},
+    metrics::Who,
     rate::Limit,
     room::{self, Place},
     routes::Target,
-    session::{Handler, Seat},
+    session::{Asking, Handler, Seat},
     standing::Proof,
 };
 
@@ -85,12 +91,22 @@ pub(crate) struct Visit<'a> {
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) token: Option<&'a str>,
+    pub(crate) address: IpAddr,
+    /// The user, as soon as that is known.
+    pub(crate) who: OnceLock<String>,
+}
+
+impl Visit<'_> {
+    /// It is this one.
+    fn is_by(&self, visitor: &Visitor) {
+        let _ = self.who.set(visitor.user.id.clone());
+    }
 }
 
 impl Edge {
     /// Lets a visitor in.
     pub(crate) async fn admit(&self, target: &Target, visit: &Visit<'_>) -> Result<Admission, Turned> {
-        if self.lifecycle.is_draining() {
+        if self.lifecycle.is_draining() || self.gate.is_closed() {
             return Err(goodbye::RESTARTING.into());
         }
         let after = credential::parameter(visit.query, "after").filter(|after| !after.is_empty());
@@ -98,6 +114,7 @@ impl Edge {
             Target::Mobile(number) => self.admit_to_mobile(visit, number).await?,
             Target::MyConversation | Target::Mentoring(_) => {
                 let visitor = self.by_cookie(visit.headers).await?.ok_or(goodbye::UNAUTHENTICATED)?;
+                visit.is_by(&visitor);
                 let room = match target {
                     Target::Mentoring(number) => self.admit_to_mentoring(&visitor, number).await?,
                     _ => self.admit_to_my_conversation(&visitor).await?,
@@ -106,6 +123,7 @@ impl Edge {
             }
             Target::Number(number) => {
                 let visitor = self.by_token_or_cookie(visit).await?.ok_or(goodbye::UNAUTHENTICATED)?;
+                visit.is_by(&visitor);
                 if !visitor.is("staff") {
                     return Err(goodbye::MALFORMED.into());
                 }
@@ -113,16 +131,17 @@ impl Edge {
             }
             _ => {
                 let visitor = self.by_token(visit.token.ok_or(goodbye::UNAUTHENTICATED)?).await?;
+                visit.is_by(&visitor);
                 let room = match target {
                     Target::Therapy { customer_id, therapist_id } => {
                         self.admit_to_therapy(&visitor, customer_id, therapist_id).await?
                     }
                     Target::Conversation(id) => self.admit_by_id(&visitor, &id.to_string()).await?,
                     Target::Location { customer_id, therapist_id } => {
-                        return self.admit_to_location(&visitor, customer_id, therapist_id).await;
+                        return self.admit_to_location(&visitor, (customer_id, therapist_id), visit.address).await;
                     }
-                    Target::Notifications => return self.admit_to_notifications(&visitor).await,
-                    Target::Presence => return self.admit_to_presence(&visitor).await,
+                    Target::Notifications => return self.admit_to_notifications(&visitor, visit.address).await,
+                    Target::Presence => return self.admit_to_presence(&visitor, visit.address).await,
                     _ => return Err(goodbye::MALFORMED.into()),
                 };
                 (room, visitor.proof)
@@ -130,15 +149,32 @@ impl Edge {
         };
         let Room { entered, conversation, way } = room;
         let (limit, counted) = (entered.dialect.limit(), counted(&entered.viewer.user_id, &entered.viewer.role));
+        let who = Who {
+            user_id: (entered.viewer.role != "device").then(|| entered.viewer.user_id.as_str().into()),
+            conversation: Some(conversation.id.as_str().into()),
+        };
+        let endpoint = endpoint(target, limit);
+        let session = way.handle.number();
+        let connection = Connection::new(endpoint, &entered.viewer.role, &conversation.id, visit.address, session);
         let handler = ChatHandler::new(entered, &conversation, after);
-        Ok(Admission::Chat(Box::new(self.seat(handler, way, limit, &counted, proof))))
+        Ok(Admission::Chat(Box::new(self.seat(handler, way, (limit, &counted, who), proof, connection))))
     }
 
-    fn seat<H: Handler>(&self, handler: H, way: Way<H::Wire>, limit: Limit, counted: &str, proof: Proof) -> Seat<H> {
+    fn seat<H: Handler>(
+        &self,
+        handler: H,
+        way: Way<H::Wire>,
+        (limit, counted, who): (Limit, &str, Who),
+        proof: Proof,
+        connection: Connection,
+    ) -> Seat<H> {
         let meter = self.rates.meter(limit, counted, Instant::now());
-        let credential = self.credentials.hold(proof);
+        let connection = Arc::new(connection);
+        let credential = self.credentials.hold(proof, connection.clone());
         let Way { handle, inbox, place } = way;
-        Seat { handler, handle, inbox, credential, meter, place, clock: self.clock.clone() }
+        let open = self.counts.socket(limit, <H::Wire as wire::Wire>::NAME, who);
+        let (asking, clock) = (Asking::new(handle), self.clock.clone());
+        Seat { handler, asking, inbox, credential, meter, place, open, clock, connection }
     }
 
     /// The user that a token stands for.
@@ -240,8 +276,8 @@ impl Edge {
     async fn admit_to_location(
         &self,
         visitor: &Visitor,
-        customer_id: &str,
-        therapist_id: &str,
+        (customer_id, therapist_id): (&str, &str),
+        address: IpAddr,
     ) -> Result<Admission, Turned> {
         use location::{Join, RefusalReason as Reason, share_response::Event};
         let role = self.role_in_pair(visitor, customer_id, therapist_id).await?;
@@ -251,9 +287,12 @@ impl Edge {
         let (told, way) = enter(&self.room, &join.user_id, &self.links.location, part, join.clone()).await?;
         match &told.event {
             Event::Joined(joined) => {
+                let connection = Connection::new(Endpoint::Location, role, "", address, way.handle.number());
                 let handler = LocationHandler::new(join, joined);
-                let (user_id, proof) = (&visitor.user.id, visitor.proof.clone());
-                Ok(Admission::Location(Box::new(self.seat(handler, way, Limit::Therapy, user_id, proof))))
+                let (user_id, proof) = (visitor.user.id.as_str(), visitor.proof.clone());
+                let pair = format!("{customer_id}/{therapist_id}").into();
+                let counted = (Limit::Therapy, user_id, Who { conversation: Some(pair), ..who(user_id) });
+                Ok(Admission::Location(Box::new(self.seat(handler, way, counted, proof, connection))))
             }
             Event::Refused(refused) => Err(match refused.reason() {
                 Reason::NotAParticipant => goodbye::FORBIDDEN.into(),
@@ -264,7 +303,7 @@ impl Edge {
         }
     }
 
-    async fn admit_to_notifications(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+    async fn admit_to_notifications(&self, visitor: &Visitor, address: IpAddr) -> Result<Admission, Turned> {
         use notification::{Join, RefusalReason as Reason, subscribe_response::Event};
         let user_id = &visitor.user.id;
         let join = Join { user_id: user_id.clone() };
@@ -274,7 +313,9 @@ impl Edge {
             Event::Joined(joined) => {
                 let state = joined.inbox.unwrap_or_default();
                 let handler = NotificationsHandler::new(join, state, self.notification.clone());
-                let seat = self.seat(handler, way, Limit::Consultation, user_id, visitor.proof.clone());
+                let connection = Connection::new(Endpoint::Notifications, "", "", address, way.handle.number());
+                let counted = (Limit::Consultation, user_id.as_str(), who(user_id));
+                let seat = self.seat(handler, way, counted, visitor.proof.clone(), connection);
                 Ok(Admission::Notifications(Box::new(seat)))
             }
             Event::Refused(refused) => Err(match refused.reason() {
@@ -285,7 +326,7 @@ impl Edge {
         }
     }
 
-    async fn admit_to_presence(&self, visitor: &Visitor) -> Result<Admission, Turned> {
+    async fn admit_to_presence(&self, visitor: &Visitor, address: IpAddr) -> Result<Admission, Turned> {
         use presence::{Join, RefusalReason as Reason, track_response::Event};
         let User { id, .. } = &visitor.user;
         let contacts = match self.config.presence_audience {
@@ -302,7 +343,9 @@ impl Edge {
         match &told.event {
             Event::Joined(_) => {
                 let handler = PresenceHandler::new(join, self.roster.clone(), contacts);
-                let seat = self.seat(handler, way, Limit::Consultation, id, visitor.proof.clone());
+                let connection = Connection::new(Endpoint::Presence, "", "", address, way.handle.number());
+                let counted = (Limit::Consultation, id.as_str(), who(id));
+                let seat = self.seat(handler, way, counted, visitor.proof.clone(), connection);
                 Ok(Admission::Presence(Box::new(seat)))
             }
             Event::Refused(refused) if refused.reason() == Reason::Overloaded => Err(goodbye::OVERLOADED.into()),
@@ -338,6 +381,7 @@ impl Edge {
             };
             let visitor = self.by_token_or_cookie(visit).await.map_err(mobile)?;
             let visitor = visitor.ok_or(goodbye::MOBILE_DEVICE_MISSING)?;
+            visit.is_by(&visitor);
             if !visitor.is("staff") {
                 return Err(goodbye::MOBILE_FORBIDDEN.into());
             }
@@ -413,8 +457,7 @@ impl Edge {
                     role: role.clone(),
                     has_both_profiles: visitor.is_some_and(|visitor| has_both_profiles(&visitor.user)),
                 };
-                let (chat, people, clock) = (self.chat.clone(), self.people.clone(), self.clock.clone());
-                let entered = Entered { dialect, viewer, join, chat, people, clock };
+                let entered = Entered { dialect, viewer, join, backstage: self.backstage.clone() };
                 Ok(Room { entered, conversation: conversation.clone(), way })
             }
             Event::Refused(refused) => Err(match refused.reason() {
@@ -494,10 +537,28 @@ impl Rooms {
     }
 }
 
+/// Which kind of chat socket it is, when the dialect with this limit is spoken at a URL.
+fn endpoint(target: &Target, limit: Limit) -> Endpoint {
+    match (target, limit) {
+        (Target::MyConversation, _) => Endpoint::MyConversation,
+        (Target::Number(_), _) => Endpoint::MobileOfStaff,
+        (_, Limit::Therapy) => Endpoint::Therapy,
+        (_, Limit::Clinic) => Endpoint::Clinic,
+        (_, Limit::Mobile) => Endpoint::Mobile,
+        (_, Limit::Mentoring) => Endpoint::Mentoring,
+        (_, Limit::Consultation) => Endpoint::Consultation,
+    }
+}
+
 /// By what the sockets and the frames of somebody are counted. Anybody registers a device by any name, so it must not
 /// count as the user of that name; ids of users have no control characters.
 fn counted(id: &str, role: &str) -> String {
     if role == "device" { format!("\n{id}") } else { id.to_owned() }
+}
+
+/// A user, for logs.
+fn who(user_id: &str) -> Who {
+    Who { user_id: Some(user_id.into()), conversation: None }
 }
 
 /// Whether a user has a role.

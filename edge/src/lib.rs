@@ -7,6 +7,7 @@
 
 mod client_address;
 mod closing;
+mod connections;
 mod credential;
 mod dialect;
 pub mod documents;
@@ -14,6 +15,7 @@ pub mod goodbye;
 mod handlers;
 mod handshake;
 mod link;
+mod metrics;
 mod order;
 mod people;
 mod playground;
@@ -25,6 +27,8 @@ mod routes;
 mod serve;
 mod session;
 mod standing;
+mod steering;
+mod tail;
 mod upgrade;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -33,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use switchboard_chassis::{
     Clock, Lifecycle,
     grpc::Peer,
+    lifecycle::Readiness,
     tls::{PublicTlsConfig, ServerTls},
 };
 use switchboard_proto::{
@@ -41,15 +46,16 @@ use switchboard_proto::{
     notification::v1::notification_service_client::NotificationServiceClient,
     presence::v1::presence_service_client::PresenceServiceClient, wire,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 pub use link::Upstream;
 pub use playground::Playground;
 pub use rate::RateLimits;
+pub use steering::Steering;
 
 use crate::{
-    client_address::Proxies, goodbye::Goodbye, link::Link, people::People, rate::Rates, room::Room, roster::Roster,
-    standing::Credentials,
+    client_address::Proxies, goodbye::Goodbye, handlers::chat::Backstage, link::Link, metrics::EdgeCounts,
+    people::People, rate::Rates, room::Room, roster::Roster, standing::Credentials, steering::Gate,
 };
 
 /// `[edge]`: what clients connect to.
@@ -94,6 +100,9 @@ pub struct EdgeConfig {
     /// Addresses and networks (`10.0.0.0/8`) of proxies, which are believed what they say of a request: `Forwarded`,
     /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
     pub trusted_proxies: Vec<String>,
+    /// Whether `/` is a page for trying things out, to which credentials are brought along. The demonstration has it
+    /// anyway, with its people.
+    pub playground: bool,
     /// `[edge.tls]`
     pub tls: PublicTlsConfig,
 }
@@ -117,6 +126,7 @@ impl Default for EdgeConfig {
             presence_audience: Audience::Everyone,
             rate_limits: RateLimits::default(),
             trusted_proxies: Vec::new(),
+            playground: false,
             tls: PublicTlsConfig::default(),
         }
     }
@@ -189,6 +199,7 @@ pub struct Upstreams {
 }
 
 /// The streams of this edge.
+#[derive(Clone)]
 pub(crate) struct Links {
     pub(crate) chat: Link<wire::Chat>,
     pub(crate) location: Link<wire::Location>,
@@ -197,6 +208,26 @@ pub(crate) struct Links {
 }
 
 impl Links {
+    /// Whether there is a stream to each service.
+    fn readiness(&self) -> Readiness {
+        let down: Vec<&str> = [
+            ("chat", self.chat.is_up()),
+            ("location", self.location.is_up()),
+            ("notification", self.notification.is_up()),
+            ("presence", self.presence.is_up()),
+        ]
+        .into_iter()
+        .filter_map(|(service, is_up)| (!is_up).then_some(service))
+        .collect();
+        let missing = format!("no link to: {}", down.join(", "));
+        match down.as_slice() {
+            [] => Readiness::Ready,
+            // Conversations are what an edge is for: without the others it still is of use.
+            down if down.contains(&"chat") => Readiness::NotReady(missing),
+            _ => Readiness::Partly(missing),
+        }
+    }
+
     async fn end_all(&self, goodbye: Goodbye, over: Duration) {
         tokio::join!(
             self.chat.end_all(goodbye, over),
@@ -215,16 +246,22 @@ pub(crate) struct Edge {
     pub(crate) links: Links,
     pub(crate) roster: Roster,
     pub(crate) credentials: Credentials,
+    pub(crate) counts: EdgeCounts,
     pub(crate) rates: Rates,
     pub(crate) room: Room,
+    pub(crate) gate: Gate,
+    /// Operators who may still look on.
+    pub(crate) tails: Arc<Semaphore>,
     pub(crate) people: People,
+    pub(crate) backstage: Arc<Backstage>,
     pub(crate) config: EdgeConfig,
     pub(crate) playground: Option<Playground>,
     pub(crate) clock: Clock,
     pub(crate) lifecycle: Lifecycle,
 }
 
-/// Serves clients until the process has drained, by TLS when the listener has a certificate.
+/// Serves clients until the process has drained, by TLS when the listener has a certificate. Meanwhile operators have
+/// `steering`.
 ///
 /// # Errors
 /// When the listener fails for good.
@@ -235,6 +272,7 @@ pub async fn serve(
     playground: Option<Playground>,
     clock: Clock,
     lifecycle: Lifecycle,
+    steering: Steering,
 ) -> std::io::Result<()> {
     let roster = Roster::new(&clock.new_id().to_string(), lifecycle.clone());
     let hearing = roster.clone();
@@ -251,21 +289,31 @@ pub async fn serve(
     };
     let credentials = Credentials::new(identity.clone(), clock.clone());
     credentials.start(Duration::from_secs(config.recheck_interval_s), &lifecycle);
+    let people = People::new(identity.clone());
+    let backstage = Backstage { chat: chat_calls.clone(), people: people.clone(), clock: clock.clone() };
     let edge = Arc::new(Edge {
         credentials,
-        people: People::new(identity.clone()),
+        people,
+        backstage: Arc::new(backstage),
         identity,
         links,
         chat: chat_calls,
         notification: notification_calls,
         roster,
+        counts: EdgeCounts::new(lifecycle.metrics()),
         rates: Rates::new(config.rate_limits.clone()),
-        room: Room::new(&config),
+        room: Room::new(&config, lifecycle.metrics()),
+        gate: Gate::default(),
+        tails: Arc::new(Semaphore::new(tail::TAILS_MAX)),
+        playground: playground.or_else(|| config.playground.then(Playground::of_nobody)),
         config,
-        playground,
         clock,
         lifecycle: lifecycle.clone(),
     });
+    let watched = edge.links.clone();
+    lifecycle.check(move || watched.readiness());
+    let (roster, users) = (edge.roster.clone(), edge.counts.roster.clone());
+    lifecycle.metrics().sample(move || _ = users.set(roster.count()));
     let draining = edge.clone();
     lifecycle.spawn(async move {
         draining.lifecycle.drained().await;
@@ -275,5 +323,8 @@ pub async fn serve(
             () = draining.lifecycle.stopped() => {}
         }
     });
+    steering.take(&edge);
+    let keeping = edge.clone();
+    lifecycle.spawn(async move { keeping.gate.keep(&keeping.links, &keeping.lifecycle).await });
     serve::accept(edge, listener, tls).await
 }

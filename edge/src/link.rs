@@ -8,30 +8,44 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use switchboard_chassis::{
     Clock, Directory, Lifecycle,
     grpc::{Access, Peer, any_peer, remote_peer},
+    metrics::{Counter, Gauge, Histogram},
 };
 use switchboard_proto::{
     part::Part,
     wire::{Answer, Open, Wire},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::{dialect::VIEWS, goodbye::Goodbye};
+use crate::{dialect::VIEWS, goodbye::Goodbye, metrics::LinkCounts};
 
 /// Events that wait for one socket. A socket that lets more wait is reading too slowly.
 pub(crate) const SESSION_EVENTS_MAX: usize = 256;
 const REDIAL_FIRST: Duration = Duration::from_millis(50);
 const REDIAL_MAX: Duration = Duration::from_secs(2);
 const SPREAD_STEP: Duration = Duration::from_millis(5);
+/// Inboxes that are looked at for how much waits in them: the link stands still meanwhile.
+const LOOK_AT_MAX: usize = 4_096;
+/// Between two measurements of a link.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// No session has this number.
+const NO_SESSION: u64 = 0;
 /// Between two looks for sessions that have not ended yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -90,17 +104,23 @@ type Slot<W> = Arc<Mutex<Option<Arc<Told<W>>>>>;
 /// Where a session hears from its link.
 #[derive(Debug)]
 pub(crate) struct Inbox<W: Wire> {
-    queue: mpsc::Receiver<Delivery<W>>,
+    // Not tokio's, which takes room for 32 at once: most sessions mostly have none.
+    queue: futures_channel::mpsc::Receiver<Delivery<W>>,
+    waiting: Arc<AtomicUsize>,
     newest: Option<Slot<W>>,
 }
 
 impl<W: Wire> Inbox<W> {
     pub(crate) async fn recv(&mut self) -> Option<Delivery<W>> {
-        self.queue.recv().await
+        let delivery = self.queue.next().await?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(delivery)
     }
 
     pub(crate) fn try_recv(&mut self) -> Option<Delivery<W>> {
-        self.queue.try_recv().ok()
+        let delivery = self.queue.try_recv().ok()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(delivery)
     }
 
     /// Takes what was said last.
@@ -110,7 +130,9 @@ impl<W: Wire> Inbox<W> {
 }
 
 struct Place<W: Wire> {
-    queue: mpsc::Sender<Delivery<W>>,
+    queue: futures_channel::mpsc::Sender<Delivery<W>>,
+    /// Deliveries in the queue.
+    waiting: Arc<AtomicUsize>,
     newest: Option<Slot<W>>,
     /// What decides to which instance it belongs.
     part: Part,
@@ -119,14 +141,27 @@ struct Place<W: Wire> {
 }
 
 impl<W: Wire> Place<W> {
+    /// False when the queue is full, or the session gone.
+    fn push(&mut self, delivery: Delivery<W>) -> bool {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let is_in = self.queue.try_send(delivery).is_ok();
+        if !is_in {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_in
+    }
+
     /// False when the session is too slow.
-    fn deliver(&self, told: &Arc<Told<W>>, is_conflated: bool) -> bool {
+    fn deliver(&mut self, told: &Arc<Told<W>>, is_conflated: bool, conflated: &Counter) -> bool {
         let Some(newest) = self.newest.as_ref().filter(|_| is_conflated) else {
-            return self.queue.try_send(Delivery::Event(told.clone())).is_ok();
+            return self.push(Delivery::Event(told.clone()));
         };
         let before = newest.lock().unwrap_or_else(PoisonError::into_inner).replace(told.clone());
+        if before.is_some() {
+            conflated.inc();
+        }
         // What was not taken yet has been announced already.
-        before.is_some() || self.queue.try_send(Delivery::Newest).is_ok()
+        before.is_some() || self.push(Delivery::Newest)
     }
 }
 
@@ -158,6 +193,7 @@ struct State<W: Wire> {
     sessions: HashMap<u64, Place<W>>,
     last_session: u64,
     last_instance: u64,
+    counts: LinkCounts,
 }
 
 struct Instance<W: Wire> {
@@ -172,7 +208,8 @@ struct Instance<W: Wire> {
 
 impl<W: Wire> State<W> {
     fn new() -> Self {
-        Self { instances: Vec::new(), sessions: HashMap::new(), last_session: 0, last_instance: 0 }
+        let counts = LinkCounts::default();
+        Self { instances: Vec::new(), sessions: HashMap::new(), last_session: 0, last_instance: 0, counts }
     }
 
     /// The instance that a part belongs to: the one with the highest hash of both (rendezvous hashing, Thaler and
@@ -186,12 +223,22 @@ impl<W: Wire> State<W> {
         self.instances.iter().max_by_key(weight).map(|instance| instance.id)
     }
 
+    /// Counts what is there.
+    fn look(&self) {
+        let gauge = |of: &Gauge, count: usize| _ = of.set(i64::try_from(count).unwrap_or(i64::MAX));
+        gauge(&self.counts.streams, self.instances.len());
+        gauge(&self.counts.sessions, self.sessions.len());
+        let waiting = |place: &Place<W>| place.waiting.load(Ordering::Relaxed);
+        gauge(&self.counts.inbox_max, self.sessions.values().take(LOOK_AT_MAX).map(waiting).max().unwrap_or(0));
+    }
+
     fn instance(&self, id: Option<u64>) -> Option<&Instance<W>> {
         self.instances.iter().find(|instance| Some(instance.id) == id)
     }
 
     fn ask(&self, session: u64, at: Option<u64>, request: u64, action: W::Action) -> Result<(), IsDown> {
         let instance = self.instance(at).ok_or(IsDown)?;
+        self.counts.sent.inc();
         instance.requests.send(W::request(session, request, action)).map_err(|_| IsDown)
     }
 
@@ -208,8 +255,7 @@ impl<W: Wire> State<W> {
             // If it is gone, there is nothing to leave.
             let _ = self.ask(*session, place.at, 0, W::leave(best.is_some()));
             place.at = best;
-            (!was_linked || place.queue.try_send(Delivery::Down).is_ok())
-                && (best.is_none() || place.queue.try_send(Delivery::Up).is_ok())
+            (!was_linked || place.push(Delivery::Down)) && (best.is_none() || place.push(Delivery::Up))
         });
         self.sessions = sessions;
     }
@@ -252,9 +298,12 @@ impl<W: Carried> Link<W> {
         lifecycle: &Lifecycle,
         whole: impl Fn(Whole<W>) + Send + Sync + 'static,
     ) -> Self {
-        let state = Arc::new(Mutex::new(State::new()));
+        let counts = LinkCounts::new(lifecycle.metrics(), W::NAME);
+        let state = Arc::new(Mutex::new(State { counts: counts.clone(), ..State::new() }));
         let (up, is_up) = watch::channel(false);
-        let keeper = Keeper { clock, state: state.clone(), up: Arc::new(up), whole: Arc::new(whole) };
+        let keeper = Keeper { clock, state: state.clone(), up: Arc::new(up), whole: Arc::new(whole), counts };
+        let seen = state.clone();
+        lifecycle.metrics().sample(move || lock(&seen).look());
         lifecycle.spawn_essential(W::NAME, keeper.keep_all(upstream, connect, lifecycle.clone()));
         Self { state, is_up }
     }
@@ -262,14 +311,22 @@ impl<W: Carried> Link<W> {
     /// A new session, which has not joined anything. Sessions of the same part are on the same instance, while that is
     /// there.
     pub(crate) fn session(&self, part: Part) -> (SessionHandle<W>, Inbox<W>) {
-        let (sender, queue) = mpsc::channel(SESSION_EVENTS_MAX);
+        let (sender, queue) = futures_channel::mpsc::channel(SESSION_EVENTS_MAX);
         let newest = W::CONFLATES.then(Slot::default);
         let mut state = lock(&self.state);
         state.last_session += 1;
         let session = state.last_session;
         let at = state.choose(part);
-        state.sessions.insert(session, Place { queue: sender, newest: newest.clone(), part, at });
-        (SessionHandle { state: self.state.clone(), session }, Inbox { queue, newest })
+        let waiting = Arc::<AtomicUsize>::default();
+        let place = Place { queue: sender, waiting: waiting.clone(), newest: newest.clone(), part, at };
+        state.sessions.insert(session, place);
+        (SessionHandle { state: self.state.clone(), session }, Inbox { queue, waiting, newest })
+    }
+
+    /// How much waits for a session to take it.
+    pub(crate) fn queued(&self, session: u64) -> usize {
+        let state = lock(&self.state);
+        state.sessions.get(&session).map_or(0, |place| place.waiting.load(Ordering::Relaxed))
     }
 
     /// Whether there is a stream just now.
@@ -287,7 +344,7 @@ impl<W: Carried> Link<W> {
     pub(crate) async fn end_all(&self, goodbye: Goodbye, over: Duration) {
         let mut over = over;
         loop {
-            let sessions: Vec<_> = lock(&self.state).sessions.values().map(|place| place.queue.clone()).collect();
+            let sessions: Vec<u64> = lock(&self.state).sessions.keys().copied().collect();
             if sessions.is_empty() {
                 return;
             }
@@ -295,8 +352,10 @@ impl<W: Carried> Link<W> {
             // Sleeps are whole milliseconds: many sessions end together after each.
             let mut ahead = Duration::ZERO;
             for session in sessions {
-                // An inbox that is full will be looked at again.
-                let _ = session.try_send(Delivery::End(goodbye));
+                if let Some(place) = lock(&self.state).sessions.get_mut(&session) {
+                    // An inbox that is full will be looked at again.
+                    let _ = place.push(Delivery::End(goodbye));
+                }
                 ahead += pause;
                 if ahead >= SPREAD_STEP {
                     tokio::time::sleep(std::mem::take(&mut ahead)).await;
@@ -315,6 +374,11 @@ pub(crate) struct SessionHandle<W: Wire> {
 }
 
 impl<W: Wire> SessionHandle<W> {
+    /// The session's number on its link.
+    pub(crate) fn number(&self) -> u64 {
+        self.session
+    }
+
     /// Asks the service. Never waits.
     pub(crate) fn ask(&self, request: u64, action: W::Action) -> Result<(), IsDown> {
         let state = lock(&self.state);
@@ -342,12 +406,14 @@ struct Keeper<W: Wire> {
     state: Arc<Mutex<State<W>>>,
     up: Arc<watch::Sender<bool>>,
     whole: Arc<dyn Fn(Whole<W>) + Send + Sync>,
+    counts: LinkCounts,
 }
 
 impl<W: Wire> Clone for Keeper<W> {
     fn clone(&self) -> Self {
-        let Self { clock, state, up, whole } = self;
-        Self { clock: clock.clone(), state: state.clone(), up: up.clone(), whole: whole.clone() }
+        let Self { clock, state, up, whole, counts } = self;
+        let (clock, state, up, whole) = (clock.clone(), state.clone(), up.clone(), whole.clone());
+        Self { clock, state, up, whole, counts: counts.clone() }
     }
 }
 
@@ -415,10 +481,14 @@ impl<W: Carried> Keeper<W> {
                     Ok(stream) => {
                         tracing::info!(service, url, "the link is up");
                         pause = REDIAL_FIRST;
+                        self.counts.dialled.inc();
+                        let probe = Probe::new(requests.clone(), self.counts.round_trip.clone());
                         let id = self.found(url.clone(), requests);
                         tokio::select! {
-                            end = self.read(id, stream.into_inner()) => {
+                            never = probe.run::<W>() => match never {},
+                            end = self.read(id, stream.into_inner(), &probe) => {
                                 tracing::warn!(service, url, end, "the link broke");
+                                self.counts.lost.inc();
                             }
                             () = lifecycle.stopped() => return,
                         }
@@ -426,6 +496,7 @@ impl<W: Carried> Keeper<W> {
                     }
                     Err(status) => {
                         tracing::warn!(service, url, code = ?status.code(), message = status.message(), "no link");
+                        self.counts.not_dialled.inc();
                     }
                 },
                 () = lifecycle.stopped() => return,
@@ -465,11 +536,13 @@ impl<W: Carried> Keeper<W> {
         }
     }
 
-    async fn read(&self, id: u64, mut stream: tonic::Streaming<W::Response>) -> String {
+    async fn read(&self, id: u64, mut stream: tonic::Streaming<W::Response>, probe: &Probe<W::Request>) -> String {
         loop {
             match stream.message().await {
                 Ok(Some(frame)) => {
+                    self.counts.received.inc();
                     match W::split_response(frame) {
+                        (_, _, Some(answer)) if answer.session == NO_SESSION => probe.answered(answer.request),
                         (_, Some(event), _) if W::is_go_away(&event) => self.leaves(id),
                         (sessions, Some(event), answer) => self.deliver(id, &sessions, event, answer),
                         // An event of a later version: whoever asked waits all the same.
@@ -495,10 +568,11 @@ impl<W: Carried> Keeper<W> {
         let mut state = lock(&self.state);
         for session in sessions {
             // One that has moved hears the same from its new instance.
-            let Some(place) = state.sessions.get(session).filter(|place| place.at == Some(id)) else { continue };
-            if !place.deliver(&told, is_conflated) {
+            let Some(place) = state.sessions.get_mut(session).filter(|place| place.at == Some(id)) else { continue };
+            if !place.deliver(&told, is_conflated, &self.counts.conflated) {
                 // Its inbox ends, and with it the session.
                 state.sessions.remove(session);
+                self.counts.slow.inc();
             }
         }
         drop(state);
@@ -510,9 +584,43 @@ impl<W: Carried> Keeper<W> {
 
     fn answered(&self, id: u64, answer: Answer) {
         let mut state = lock(&self.state);
-        let Some(place) = state.sessions.get(&answer.session).filter(|place| place.at == Some(id)) else { return };
-        if place.queue.try_send(Delivery::Answered(answer.request)).is_err() {
+        let Some(place) = state.sessions.get_mut(&answer.session).filter(|place| place.at == Some(id)) else { return };
+        if !place.push(Delivery::Answered(answer.request)) {
             state.sessions.remove(&answer.session);
+            self.counts.slow.inc();
+        }
+    }
+}
+
+/// Asks now and then for nothing, to see how long an answer takes. No session has the number 0, so a service refuses.
+struct Probe<R> {
+    requests: mpsc::UnboundedSender<R>,
+    asked: Mutex<(u64, Instant)>,
+    round_trip: Histogram,
+}
+
+impl<R> Probe<R> {
+    fn new(requests: mpsc::UnboundedSender<R>, round_trip: Histogram) -> Self {
+        Self { requests, asked: Mutex::new((0, Instant::now())), round_trip }
+    }
+
+    async fn run<W: Wire<Request = R>>(&self) -> std::convert::Infallible {
+        loop {
+            let request = {
+                let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+                *asked = (asked.0 + 1, Instant::now());
+                asked.0
+            };
+            // If the stream has ended, there will be another, with a probe of its own.
+            let _ = self.requests.send(W::request(NO_SESSION, request, W::join(W::Join::default())));
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+    }
+
+    fn answered(&self, request: u64) {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.0 == request {
+            self.round_trip.observe(asked.1.elapsed().as_secs_f64());
         }
     }
 }
@@ -532,7 +640,13 @@ pub(crate) mod tests {
 
     fn keeper() -> Keeper<wire::Location> {
         let state = Arc::new(Mutex::new(State::new()));
-        Keeper { clock: Clock::System, state, up: Arc::new(watch::channel(false).0), whole: Arc::new(|_| {}) }
+        Keeper {
+            clock: Clock::System,
+            state,
+            up: Arc::new(watch::channel(false).0),
+            whole: Arc::new(|_| {}),
+            counts: LinkCounts::default(),
+        }
     }
 
     fn link(keeper: &Keeper<wire::Location>) -> Link<wire::Location> {

@@ -50,6 +50,19 @@ pub(crate) enum Limit {
     Consultation,
 }
 
+impl Limit {
+    /// The protocol that it is of.
+    pub(crate) fn protocol(self) -> &'static str {
+        match self {
+            Self::Therapy => "therapy",
+            Self::Clinic => "clinic",
+            Self::Mobile => "mobile",
+            Self::Mentoring => "mentoring",
+            Self::Consultation => "consultation",
+        }
+    }
+}
+
 /// Too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limited {

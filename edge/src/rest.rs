@@ -71,7 +71,8 @@ impl Call<'_> {
     /// Counts this call among what its user does in a minute.
     pub(crate) fn count(&self, user: &User) -> Result<(), Limited> {
         let now = Instant::now();
-        self.edge.rates.meter(Limit::Consultation, &user.id, now).take(now)
+        let taken = self.edge.rates.meter(Limit::Consultation, &user.id, now).take(now);
+        taken.inspect_err(|_| _ = self.edge.counts.calls_limited.inc())
     }
 
     /// The page asked for; `None` when its number is not one.

@@ -16,7 +16,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::EdgeConfig;
+use switchboard_chassis::metrics::{Counter, Metrics};
+
+use crate::{EdgeConfig, metrics::RoomCounts};
 
 /// Handshakes that an address may make at once after it made none, in seconds of its pace.
 const BURST: Duration = Duration::from_secs(10);
@@ -30,6 +32,7 @@ pub(crate) struct Room {
     addresses: Arc<Crowd<IpAddr>>,
     users: Arc<Crowd<String>>,
     paces: Mutex<Paces>,
+    counts: RoomCounts,
 }
 
 /// A place for a socket. Dropping it gives it back.
@@ -40,7 +43,7 @@ pub(crate) struct SocketPlace {
 }
 
 impl Room {
-    pub(crate) fn new(config: &EdgeConfig) -> Self {
+    pub(crate) fn new(config: &EdgeConfig, metrics: &Metrics) -> Self {
         let of = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Self {
             handshakes: of(config.handshakes_max),
@@ -48,6 +51,7 @@ impl Room {
             addresses: Arc::new(Crowd::new(config.sockets_per_address_max)),
             users: Arc::new(Crowd::new(config.sockets_per_user_max)),
             paces: Mutex::new(Paces::new(config.handshakes_per_address_s)),
+            counts: RoomCounts::new(metrics),
         }
     }
 
@@ -55,12 +59,20 @@ impl Room {
     pub(crate) fn take(&self, address: IpAddr) -> Option<(OwnedSemaphorePermit, SocketPlace)> {
         let counted = counted(address);
         if counted.is_some_and(|address| !lock(&self.paces).take(address, Instant::now())) {
+            self.counts.pace.inc();
             return None;
         }
-        let handshake = self.handshakes.clone().try_acquire_owned().ok()?;
-        let socket = self.sockets.clone().try_acquire_owned().ok()?;
-        let address = match counted {
-            Some(address) => Some(self.addresses.enter(address)?),
+        let counted_as = |limit: &Counter| _ = limit.inc();
+        let handshake = self.handshakes.clone().try_acquire_owned();
+        let handshake = handshake.inspect_err(|_| counted_as(&self.counts.handshakes)).ok()?;
+        let socket = self.sockets.clone().try_acquire_owned();
+        let socket = socket.inspect_err(|_| counted_as(&self.counts.sockets)).ok()?;
+        let address = match counted.map(|address| self.addresses.enter(address)) {
+            Some(None) => {
+                counted_as(&self.counts.of_address);
+                return None;
+            }
+            Some(place) => place,
             None => None,
         };
         Some((handshake, SocketPlace { _socket: socket, _address: address }))
@@ -68,7 +80,11 @@ impl Room {
 
     /// A place for a socket of a user or a device.
     pub(crate) fn of_user(&self, user_id: &str) -> Option<Place<String>> {
-        self.users.enter(user_id.to_owned())
+        let place = self.users.enter(user_id.to_owned());
+        if place.is_none() {
+            self.counts.of_user.inc();
+        }
+        place
     }
 }
 

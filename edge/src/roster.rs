@@ -92,6 +92,11 @@ impl Roster {
         part::named(&[self.key.as_bytes()])
     }
 
+    /// How many are taken for online.
+    pub(crate) fn count(&self) -> i64 {
+        i64::try_from(self.lock().online.len()).unwrap_or(i64::MAX)
+    }
+
     /// Who comes and goes from now on.
     pub(crate) fn watch(&self) -> Batches {
         let (sender, batches) = mpsc::channel(BATCHES_MAX);

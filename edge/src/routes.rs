@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use crate::playground::File;
+
 /// What a URL names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -17,10 +19,8 @@ pub(crate) enum Route {
     Live,
     /// `/readyz`: it can serve.
     Ready,
-    /// `/`: the playground, where it is switched on.
-    Playground,
-    /// `/playground.json`: whom the playground knows.
-    PlaygroundPeople,
+    /// `/` and what belongs to it: the playground, where it is switched on.
+    Playground(File),
 }
 
 /// What a socket wants.
@@ -46,6 +46,22 @@ pub(crate) enum Target {
     MyConversation,
     /// mentoring, a teacher's: `/ws/chat/conversations/{id}/`.
     Mentoring(String),
+}
+
+impl Target {
+    /// The conversation or the pair that it names, for logs: nothing that may be anything else.
+    pub(crate) fn conversation(&self) -> Option<String> {
+        let number = |text: &str| text.parse::<i64>().ok().map(|number| number.to_string());
+        match self {
+            Self::Conversation(id) => Some(id.to_string()),
+            Self::Number(id) => Some(id.to_string()),
+            Self::Mobile(id) | Self::Mentoring(id) => number(id),
+            Self::Therapy { customer_id, therapist_id } | Self::Location { customer_id, therapist_id } => {
+                Some(format!("{customer_id}/{therapist_id}"))
+            }
+            Self::Notifications | Self::Presence | Self::Incomplete | Self::MyConversation => None,
+        }
+    }
 }
 
 /// clinic's REST.
@@ -154,8 +170,10 @@ pub(crate) fn find(path: &str) -> Option<Route> {
 
         ["healthz"] => Route::Live,
         ["readyz"] => Route::Ready,
-        [""] => Route::Playground,
-        ["playground.json"] => Route::PlaygroundPeople,
+        [""] => Route::Playground(File::Page),
+        ["playground.js"] => Route::Playground(File::Script),
+        ["playground.css"] => Route::Playground(File::Style),
+        ["playground.json"] => Route::Playground(File::People),
         _ => return None,
     };
     Some(route)
@@ -220,7 +238,10 @@ mod tests {
             ("/chat/chats/x/mark_read/", Some(Route::Clinic(ClinicEndpoint::MarkRead("x".into())))),
             ("/healthz", Some(Route::Live)),
             ("/readyz/", Some(Route::Ready)),
-            ("/", Some(Route::Playground)),
+            ("/", Some(Route::Playground(File::Page))),
+            ("/playground.js", Some(Route::Playground(File::Script))),
+            ("/playground.css", Some(Route::Playground(File::Style))),
+            ("/playground.json", Some(Route::Playground(File::People))),
             ("/ws/chat/1/2/3/", None),
             ("/ws/", None),
             ("/ws/chat", None),

@@ -1,6 +1,11 @@
 //! Connections: accepted, asked what they want, answered.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Uri,
@@ -17,7 +22,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use switchboard_chassis::tls::{ServerTls, TlsStream};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 use tokio_util::either::Either;
 use tower::Layer as _;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -26,8 +34,10 @@ use warp::{Filter, reply::Reply as _, reply::Response};
 use crate::{
     Edge, Refusal,
     client_address::{Client, Proxies},
-    closing, credential, goodbye,
+    closing, credential,
+    goodbye::{self, Goodbye},
     handshake::{Admission, Visit},
+    metrics::pattern,
     playground, rest,
     room::SocketPlace,
     routes::{self, Route, Target},
@@ -60,12 +70,14 @@ pub(crate) async fn accept(edge: Arc<Edge>, listener: TcpListener, tls: Option<S
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
+                    edge.counts.not_accepted.inc();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
             () = edge.lifecycle.drained() => return Ok(()),
         };
+        edge.counts.accepted.inc();
         let (service, proxies, is_tls) = (service.clone(), proxies.clone(), tls.is_some());
         let answer = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             let client = proxies.client(peer.ip(), is_tls, request.headers_mut());
@@ -77,12 +89,16 @@ pub(crate) async fn accept(edge: Arc<Edge>, listener: TcpListener, tls: Option<S
             service.call(request)
         });
         let (builder, tls, lifecycle) = (builder.clone(), tls.clone(), edge.lifecycle.clone());
+        let tls_failed = edge.counts.tls_failed.clone();
         edge.lifecycle.spawn(async move {
             let stream = match tls {
                 None => Either::Left(stream),
                 Some(tls) => match secured(&tls, stream, peer, head_time).await {
                     Some(stream) => Either::Right(stream),
-                    None => return,
+                    None => {
+                        tls_failed.inc();
+                        return;
+                    }
                 },
             };
             let connection = builder.serve_connection(TokioIo::<Wire>::new(stream), answer).with_upgrades();
@@ -145,7 +161,10 @@ fn answering(
                         headers: &headers,
                         client,
                     };
-                    let response = match routes::find(path.as_str()) {
+                    let (began, route) = (Instant::now(), routes::find(path.as_str()));
+                    let (pattern, is_socket) = (pattern(route.as_ref()), matches!(route, Some(Route::Socket(_))));
+                    let asked = method.clone();
+                    let response = match route {
                         Some(Route::Socket(target)) => {
                             visit(&edge, target, &method, &query, (&headers, client), upgrade).await
                         }
@@ -154,10 +173,12 @@ fn answering(
                         Some(Route::Mentoring(endpoint)) => rest::mentoring::answer(call(method), endpoint, body).await,
                         Some(Route::Live) => "ok\n".into_response(),
                         Some(Route::Ready) => readiness(&edge),
-                        Some(Route::Playground) => playground::page(edge.playground.as_ref()),
-                        Some(Route::PlaygroundPeople) => playground::people(edge.playground.as_ref()),
+                        Some(Route::Playground(file)) => playground::answer(edge.playground.as_ref(), file),
                         None => StatusCode::NOT_FOUND.into_response(),
                     };
+                    if !is_socket {
+                        edge.counts.answered(pattern, &asked, response.status(), began.elapsed());
+                    }
                     Ok::<_, Infallible>(response)
                 }
             },
@@ -165,28 +186,11 @@ fn answering(
 }
 
 fn readiness(edge: &Edge) -> Response {
-    if edge.lifecycle.is_draining() {
-        ("draining\n").into_response().with(StatusCode::SERVICE_UNAVAILABLE)
-    } else {
-        let links = &edge.links;
-        let down: Vec<&str> = [
-            ("chat", links.chat.is_up()),
-            ("location", links.location.is_up()),
-            ("notification", links.notification.is_up()),
-            ("presence", links.presence.is_up()),
-        ]
-        .into_iter()
-        .filter_map(|(service, is_up)| (!is_up).then_some(service))
-        .collect();
-        match down.as_slice() {
-            [] => "ready\n".into_response(),
-            // Conversations are what an edge is for: without the others it still is of use.
-            down if down.contains(&"chat") => {
-                format!("no link to: {}\n", down.join(", ")).into_response().with(StatusCode::SERVICE_UNAVAILABLE)
-            }
-            down => format!("ready, but no link to: {}\n", down.join(", ")).into_response(),
-        }
+    if edge.gate.is_closed() {
+        return ("draining\n").into_response().with(StatusCode::SERVICE_UNAVAILABLE);
     }
+    let readiness = edge.lifecycle.readiness();
+    readiness.to_string().into_response().with(readiness.status())
 }
 
 async fn visit(
@@ -202,21 +206,28 @@ async fn visit(
     };
     let shown = credential::shown_token(query, headers);
     let token = shown.as_ref().map(|shown| shown.token.as_str());
+    let began = Instant::now();
+    let visit = Visit { query, headers, token, address: client.address, who: OnceLock::new() };
     let (admitted, place) = match edge.room.take(client.address) {
         Some((handshake, socket)) => {
-            let admitted = edge.admit(&target, &Visit { query, headers, token }).await;
+            let admitted = edge.admit(&target, &visit).await;
             drop(handshake);
             (admitted, Some(socket))
         }
         None => (Err(goodbye::OVERLOADED.into()), None),
     };
+    let user_id = visit.who.get().map(String::as_str);
+    let refused = admitted.as_ref().err().map(|turned| (turned.goodbye, turned.is_foreign));
+    edge.counts.handshake(&target, refused, began.elapsed());
     let subprotocol = shown.and_then(|shown| shown.subprotocol);
     let heartbeat = Heartbeat {
         ping_interval: Duration::from_secs(edge.config.ping_interval_s),
         idle_timeout: Duration::from_secs(edge.config.idle_timeout_s),
     };
     if let Err(turned) = &admitted {
-        tracing::debug!(client = %client.address, code = turned.goodbye.code, "a visitor is turned away");
+        let Goodbye { code, reason: why, .. } = turned.goodbye;
+        let (conversation, client) = (target.conversation(), client.address);
+        tracing::debug!(target: "sockets", user_id, conversation, %client, code, why, "a visitor was refused");
     }
     match admitted {
         Ok(admission) => {
@@ -260,8 +271,9 @@ async fn secured(tls: &ServerTls, stream: TcpStream, peer: SocketAddr, within: D
 
 /// Serves a socket from its upgrade to its end.
 async fn sit<H: Handler>(on_upgrade: OnUpgrade, seat: Box<Seat<H>>, heartbeat: Heartbeat, place: Option<SocketPlace>) {
-    if let Some(socket) = upgrade::socket(on_upgrade).await {
-        session::run::<Wire, H>(socket, *seat, heartbeat).await;
+    // Boxed, as it comes once.
+    if let Some(socket) = Box::pin(upgrade::socket(on_upgrade)).await {
+        session::run::<Wire, H>(socket, seat, heartbeat).await;
     }
     drop(place);
 }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture};
-use switchboard_chassis::Clock;
+use switchboard_chassis::{Clock, metrics::Counter};
 use switchboard_proto::wire::Wire;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -16,12 +16,14 @@ use tokio_tungstenite::{
 
 use crate::{
     closing,
+    connections::{Connection, Counted},
     dialect::{Decoded, Ends},
     goodbye::{self, Goodbye},
     link::{Carried, Delivery, Inbox, SessionHandle, Told},
+    metrics::OpenSocket,
     rate::Meter,
     room::Place,
-    standing::{Credential, Refreshed},
+    standing::{Credential, Farewell, Refreshed},
 };
 
 /// Actions of a socket that wait for their answer. Beyond it, the socket is not read.
@@ -47,6 +49,8 @@ pub(crate) enum End {
     Gone,
     /// By us.
     Goodbye(Goodbye),
+    /// By an operator.
+    Dismissed(Arc<Farewell>),
 }
 
 /// What becomes of a client's action while there is no stream.
@@ -127,14 +131,16 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 
 /// The client's side. What is fed goes out with the next flush.
-pub(crate) struct Out<'a, S>(&'a mut WebSocketStream<S>);
+pub(crate) struct Out<'a, S>(&'a mut Counted<S>, &'a Counter);
 
 impl<'a, S: Io> Out<'a, S> {
-    pub(crate) fn new(socket: &'a mut WebSocketStream<S>) -> Self {
-        Self(socket)
+    pub(crate) fn new(socket: &'a mut Counted<S>, sent: &'a Counter) -> Self {
+        Self(socket, sent)
     }
 
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        self.1.inc();
+        self.0.connection.gave(text.len());
         written(self.0.feed(Message::Text(text))).await
     }
 
@@ -158,6 +164,10 @@ pub(crate) struct Asking<W: Wire> {
 }
 
 impl<W: Wire> Asking<W> {
+    pub(crate) fn new(handle: SessionHandle<W>) -> Self {
+        Self { handle, pending: VecDeque::new(), last_request: 0, is_linked: true }
+    }
+
     /// Asks now, or when there is a stream. Gives the number of the request.
     pub(crate) fn ask(&mut self, action: W::Action) -> u64 {
         self.last_request += 1;
@@ -165,6 +175,10 @@ impl<W: Wire> Asking<W> {
         if self.is_linked {
             // If the stream broke just now, `Down` is in the inbox, and then `Up`: it will be asked again.
             let _ = self.handle.ask(request, action.clone());
+        }
+        // Mostly there is one, and what it takes is held by every socket that ever asked.
+        if self.pending.capacity() == 0 {
+            self.pending.reserve_exact(1);
         }
         self.pending.push_back(Pending { request, action });
         request
@@ -207,88 +221,109 @@ impl<W: Wire> Asking<W> {
 /// A visitor who was let in: all that a session needs besides its socket.
 pub(crate) struct Seat<H: Handler> {
     pub(crate) handler: H,
-    pub(crate) handle: SessionHandle<H::Wire>,
+    pub(crate) asking: Asking<H::Wire>,
     pub(crate) inbox: Inbox<H::Wire>,
     pub(crate) credential: Credential,
     pub(crate) meter: Meter,
     /// Of the user's sockets, one.
     pub(crate) place: Place<String>,
+    pub(crate) open: OpenSocket,
     pub(crate) clock: Clock,
+    /// What an operator can know of it.
+    pub(crate) connection: Arc<Connection>,
 }
 
 struct Session<S, H: Handler> {
-    socket: WebSocketStream<S>,
-    handler: H,
-    asking: Asking<H::Wire>,
-    meter: Meter,
-    credential: Credential,
+    socket: Counted<S>,
+    seat: Box<Seat<H>>,
     /// Another token is being checked.
     refreshing: Option<BoxFuture<'static, Refreshed>>,
     /// A pause before it joins again.
     rejoin: Option<BoxFuture<'static, ()>>,
-    clock: Clock,
 }
 
 /// Serves a socket until it ends.
-pub(crate) async fn run<S: Io, H: Handler>(socket: WebSocketStream<S>, seat: Seat<H>, heartbeat: Heartbeat) {
-    let Seat { handler, handle, mut inbox, credential, meter, place: _place, clock } = seat;
-    let asking = Asking { handle, pending: VecDeque::new(), last_request: 0, is_linked: true };
-    let (refreshing, rejoin) = (None, None);
-    let mut session = Session { socket, handler, asking, meter, credential, refreshing, rejoin, clock };
-    let end = match session.begin().await {
-        Ok(()) => session.talk(&mut inbox, heartbeat).await,
+///
+/// All of it is in one place on the heap from the beginning: a future has room for every place that something is moved to,
+/// and an idle socket would hold it.
+pub(crate) fn run<S: Io, H: Handler>(
+    socket: WebSocketStream<S>,
+    seat: Box<Seat<H>>,
+    heartbeat: Heartbeat,
+) -> impl Future<Output = ()> + Send {
+    let socket = Counted::new(socket, seat.connection.clone());
+    serve(Box::new(Session { socket, seat, refreshing: None, rejoin: None }), heartbeat)
+}
+
+async fn serve<S: Io, H: Handler>(mut session: Box<Session<S, H>>, heartbeat: Heartbeat) {
+    // Boxed, as it comes once.
+    let end = match Box::pin(session.begin()).await {
+        Ok(()) => session.talk(heartbeat).await,
         Err(end) => end,
     };
-    // It leaves before the closing handshake, which may take its time.
-    let Session { socket, asking, handler, .. } = session;
-    drop((asking, inbox, handler));
-    match end {
-        End::Gone => Box::pin(closing::hang_up(socket)).await,
-        End::Goodbye(goodbye) => Box::pin(closing::say_goodbye(socket, None, goodbye)).await,
-    }
+    Box::pin(session.end(end)).await;
 }
 
 impl<S: Io, H: Handler> Session<S, H> {
     async fn begin(&mut self) -> Result<(), End> {
-        // Boxed, as it comes once: each idle socket would hold room for it.
-        Box::pin(self.handler.begin(&mut self.asking, &mut Out::new(&mut self.socket))).await?;
+        let Seat { handler, asking, open, .. } = &mut *self.seat;
+        handler.begin(asking, &mut Out::new(&mut self.socket, &open.0.sent)).await?;
         self.flush().await
     }
 
-    async fn talk(&mut self, inbox: &mut Inbox<H::Wire>, heartbeat: Heartbeat) -> End {
+    async fn end(self: Box<Self>, end: End) {
+        let Self { socket, seat, .. } = *self;
+        let Seat { handler, asking, inbox, place: _place, open, credential, .. } = *seat;
+        open.closed(&end);
+        // It leaves before the closing handshake, which may take its time.
+        drop((asking, inbox, handler, credential));
+        let socket = socket.into_socket();
+        match end {
+            End::Gone => closing::hang_up(socket).await,
+            End::Goodbye(goodbye) => closing::say_goodbye(socket, None, goodbye).await,
+            End::Dismissed(farewell) => closing::dismiss(socket, &farewell).await,
+        }
+    }
+
+    async fn talk(&mut self, heartbeat: Heartbeat) -> End {
         let mut heard_at = Instant::now();
         let never = heard_at + Duration::from_secs(365 * 24 * 3600);
-        let mut expiry = self.credential.expires_at.unwrap_or(never);
+        let mut expiry = self.seat.credential.expires_at.unwrap_or(never);
         let mut ping_at = heard_at + heartbeat.ping_interval;
         let mut tick = pin!(sleep_until(ping_at.min(expiry)));
         loop {
-            let is_reading = self.handler.is_ready() && (!self.asking.is_full() || !self.asking.is_linked);
+            let is_reading =
+                self.seat.handler.is_ready() && (!self.seat.asking.is_full() || !self.seat.asking.is_linked);
             let step = tokio::select! {
-                delivery = inbox.recv() => match delivery {
-                    Some(delivery) => self.hear_burst(delivery, inbox).await,
+                delivery = self.seat.inbox.recv() => match delivery {
+                    Some(delivery) => self.hear_burst(delivery).await,
                     None => Err(End::Goodbye(goodbye::TOO_SLOW)),
                 },
-                own = self.handler.own() => self.do_own(own).await,
+                own = self.seat.handler.own() => self.do_own(own).await,
                 () = OptionFuture(self.rejoin.as_mut()) => {
                     self.join_again();
                     Ok(())
                 },
                 frame = self.socket.next(), if is_reading => {
                     heard_at = Instant::now();
+                    self.socket.connection.heard(heard_at);
                     self.read(frame).await
                 },
-                () = self.credential.ended() => Err(End::Goodbye(self.handler.ends().unauthenticated)),
+                ended = self.seat.credential.ended() => Err(match ended {
+                    None => End::Goodbye(self.seat.handler.ends().unauthenticated),
+                    Some(farewell) => End::Dismissed(farewell),
+                }),
                 refreshed = OptionFuture(self.refreshing.as_mut()) => {
                     self.refreshing = None;
                     let told = self.refreshed(refreshed).await;
-                    expiry = self.credential.expires_at.unwrap_or(never);
+                    expiry = self.seat.credential.expires_at.unwrap_or(never);
                     tick.as_mut().reset(ping_at.min(expiry));
                     told
                 }
                 () = &mut tick => {
                     let now = Instant::now();
                     if now >= expiry {
-                        Err(End::Goodbye(self.handler.ends().unauthenticated))
+                        Err(End::Goodbye(self.seat.handler.ends().unauthenticated))
                     } else if is_reading && now >= heard_at + heartbeat.idle_timeout {
                         Err(End::Goodbye(goodbye::IDLE))
                     } else {
@@ -316,37 +351,37 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn do_own(&mut self, own: H::Own) -> Result<(), End> {
         // Boxed, as it is rare: each idle socket would hold room for it.
-        Box::pin(self.handler.owned(own, &mut Out::new(&mut self.socket))).await?;
+        Box::pin(self.seat.handler.owned(own, &mut Out::new(&mut self.socket, &self.seat.open.0.sent))).await?;
         self.flush().await
     }
 
     /// Takes what waits, and flushes once.
-    async fn hear_burst(&mut self, first: Delivery<H::Wire>, inbox: &mut Inbox<H::Wire>) -> Result<(), End> {
-        self.hear(first, inbox).await?;
+    async fn hear_burst(&mut self, first: Delivery<H::Wire>) -> Result<(), End> {
+        self.hear(first).await?;
         for _ in 1..BURST_EVENTS_MAX {
-            match inbox.try_recv() {
-                Some(delivery) => self.hear(delivery, inbox).await?,
+            match self.seat.inbox.try_recv() {
+                Some(delivery) => self.hear(delivery).await?,
                 None => break,
             }
         }
         self.flush().await
     }
 
-    async fn hear(&mut self, delivery: Delivery<H::Wire>, inbox: &Inbox<H::Wire>) -> Result<(), End> {
+    async fn hear(&mut self, delivery: Delivery<H::Wire>) -> Result<(), End> {
         match delivery {
             Delivery::Event(told) => self.hear_event(&told).await,
-            Delivery::Newest => match inbox.newest() {
+            Delivery::Newest => match self.seat.inbox.newest() {
                 Some(told) => self.hear_event(&told).await,
                 None => Ok(()),
             },
             Delivery::Answered(request) => {
-                self.asking.answered(request);
+                self.seat.asking.answered(request);
                 Ok(())
             }
             Delivery::Down => {
-                self.asking.unlink(H::care);
+                self.seat.asking.unlink(H::care);
                 self.rejoin = None;
-                self.handler.down(&mut Out::new(&mut self.socket)).await
+                self.seat.handler.down(&mut Out::new(&mut self.socket, &self.seat.open.0.sent)).await
             }
             Delivery::Up => {
                 self.join_again();
@@ -357,17 +392,17 @@ impl<S: Io, H: Handler> Session<S, H> {
     }
 
     async fn hear_event(&mut self, told: &Arc<Told<H::Wire>>) -> Result<(), End> {
-        let answered = self.asking.handle.answered(told).and_then(|request| self.asking.answered(request));
+        let answered = self.seat.asking.handle.answered(told).and_then(|request| self.seat.asking.answered(request));
         if let Some(pending) = &answered
             && H::Wire::is_not_joined(&told.event)
         {
             // It was asked behind a join that was refused: it waits for the next one.
             // There was room for it before.
-            let _ = self.asking.keep(pending.action.clone(), H::care);
+            let _ = self.seat.asking.keep(pending.action.clone(), H::care);
             self.join_later();
             return Ok(());
         }
-        match self.handler.hear(told, answered, &mut Out::new(&mut self.socket)).await? {
+        match self.seat.handler.hear(told, answered, &mut Out::new(&mut self.socket, &self.seat.open.0.sent)).await? {
             Heard::Fine => {}
             Heard::JoinLater => self.join_later(),
         }
@@ -376,8 +411,8 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     fn join_later(&mut self) {
         if self.rejoin.is_none() {
-            self.asking.unlink(H::care);
-            let pause = self.clock.jittered(JOIN_RETRY);
+            self.seat.asking.unlink(H::care);
+            let pause = self.seat.clock.jittered(JOIN_RETRY);
             self.rejoin = Some(tokio::time::sleep(pause).boxed());
         }
     }
@@ -385,27 +420,35 @@ impl<S: Io, H: Handler> Session<S, H> {
     /// Joins again, and asks again what was not answered.
     fn join_again(&mut self) {
         self.rejoin = None;
-        self.asking.is_linked = true;
-        let earlier = std::mem::take(&mut self.asking.pending);
-        self.asking.ask(H::Wire::join(self.handler.join_again()));
+        self.seat.asking.is_linked = true;
+        self.seat.open.0.resumed.inc();
+        let earlier = std::mem::take(&mut self.seat.asking.pending);
+        self.seat.asking.ask(H::Wire::join(self.seat.handler.join_again()));
         for pending in earlier {
-            self.asking.ask(H::again(pending.action));
+            self.seat.asking.ask(H::again(pending.action));
         }
     }
 
     async fn read(&mut self, frame: Option<Result<Message, tungstenite::Error>>) -> Result<(), End> {
         let reply = match frame {
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => match self.meter.take(Instant::now()) {
-                Ok(()) => self.react(&message),
-                Err(limited) => Some(self.handler.rate_limited(limited.retry_after_s)),
-            },
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                self.socket.connection.took(message.len());
+                self.seat.open.0.received.inc();
+                match self.seat.meter.take(Instant::now()) {
+                    Ok(()) => self.react(&message),
+                    Err(limited) => {
+                        self.seat.open.0.rate_limited.inc();
+                        Some(self.seat.handler.rate_limited(limited.retry_after_s))
+                    }
+                }
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
             Some(Err(error)) => return Err(closing::blame(&error).map_or(End::Gone, End::Goodbye)),
         };
         match reply {
             Some(reply) => {
-                Out::new(&mut self.socket).feed(reply).await?;
+                Out::new(&mut self.socket, &self.seat.open.0.sent).feed(reply).await?;
                 self.flush().await
             }
             None => Ok(()),
@@ -414,13 +457,16 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     /// What the client is told at once of its frame.
     fn react(&mut self, message: &Message) -> Option<Utf8Bytes> {
-        let Message::Text(text) = message else { return Some(self.handler.binary()) };
+        let Message::Text(text) = message else {
+            self.seat.open.0.binary.inc();
+            return Some(self.seat.handler.binary());
+        };
         // One at a time: the last one counts.
-        if let Some(refreshing) = self.credential.refresh(text) {
+        if let Some(refreshing) = self.seat.credential.refresh(text) {
             self.refreshing = Some(refreshing);
             return None;
         }
-        match self.handler.decode(text) {
+        match self.seat.handler.decode(text) {
             Decoded::Act(action) => self.act(action),
             Decoded::Reply(reply) => Some(reply),
             Decoded::Ignore => None,
@@ -429,25 +475,31 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn refreshed(&mut self, refreshed: Refreshed) -> Result<(), End> {
         let told = match refreshed {
-            Ok(proof) => self.credential.renew(proof),
+            Ok(proof) => self.seat.credential.renew(proof),
             Err(refused) => refused,
         };
-        Out::new(&mut self.socket).feed(told).await?;
+        Out::new(&mut self.socket, &self.seat.open.0.sent).feed(told).await?;
         self.flush().await
     }
 
     /// Asks the service; the reply if that cannot be done.
     fn act(&mut self, action: <H::Wire as Wire>::Action) -> Option<Utf8Bytes> {
-        if self.asking.is_linked {
-            self.asking.ask(action);
-        } else if let Err(refused) = self.asking.keep(action, H::care) {
-            return Some(self.handler.overloaded(&refused));
+        if self.seat.asking.is_linked {
+            self.seat.asking.ask(action);
+            return None;
+        }
+        if H::care(&action) == Care::Dropped {
+            self.seat.open.0.of_the_moment.inc();
+        }
+        if let Err(refused) = self.seat.asking.keep(action, H::care) {
+            self.seat.open.0.overloaded.inc();
+            return Some(self.seat.handler.overloaded(&refused));
         }
         None
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        Out::new(&mut self.socket).flush().await
+        Out::new(&mut self.socket, &self.seat.open.0.sent).flush().await
     }
 }
 
@@ -475,6 +527,7 @@ impl<T> Future for OptionFuture<'_, T> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use switchboard_chassis::metrics::Metrics;
     use switchboard_proto::{location::v1::Join, wire};
     use tokio::io::{AsyncReadExt as _, DuplexStream};
     use tokio_tungstenite::tungstenite::protocol::Role;
@@ -484,6 +537,7 @@ pub(crate) mod tests {
         EdgeConfig,
         dialect::therapy,
         link::tests::unlinked,
+        metrics::{EdgeCounts, Who},
         rate::{Limit, RateLimits, Rates},
         room::Room,
         standing::tests::free,
@@ -556,15 +610,17 @@ pub(crate) mod tests {
         let (handle, inbox) = unlinked();
         let seat = Seat {
             handler: Parrot,
-            handle,
+            asking: Asking::new(handle),
             inbox,
             credential: free(expires_in.map(|left| Instant::now() + left)),
             meter: rates.meter(Limit::Therapy, "1", Instant::now()),
-            place: Room::new(&EdgeConfig::default()).of_user("1").expect("room"),
+            place: Room::new(&EdgeConfig::default(), &Metrics::default()).of_user("1").expect("room"),
+            open: EdgeCounts::new(&Metrics::default()).socket(Limit::Therapy, "location", Who::default()),
             clock: Clock::System,
+            connection: Arc::new(crate::connections::tests::any()),
         };
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;
-        tokio::spawn(run(socket, seat, HEARTBEAT));
+        tokio::spawn(run(socket, Box::new(seat), HEARTBEAT));
         theirs
     }
 

@@ -6,7 +6,8 @@
 //! out for it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
+    ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -28,8 +29,12 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tonic::{Code, Status};
+use uuid::{Builder, Uuid, Variant, Version};
 
-use crate::dialect::{iso, json};
+use crate::{
+    connections::Connection,
+    dialect::{iso, json},
+};
 
 /// Tickets that identity checks at a time.
 const TICKETS_MAX: usize = 1_000;
@@ -39,6 +44,10 @@ const EVERYTHING_EVERY: Duration = Duration::from_secs(60);
 const WATCH_AGAIN: Duration = Duration::from_millis(500);
 /// For the answer to one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Sockets that are looked at under one lock.
+const LOOKED_AT_MAX: usize = 1_024;
+/// A UUID has two bits of its own among the lower 64.
+const KEY_MAX: u64 = (1 << 62) - 1;
 /// A longer frame is not looked through for a token: no token is so long.
 const REFRESH_BYTES_MAX: usize = 16 << 10;
 
@@ -52,19 +61,41 @@ struct Shared {
     /// How often identity told anything, or may have.
     news: AtomicU64,
     held: Mutex<Held>,
+    /// Tells the sockets of this edge from those of others.
+    edge: u64,
 }
 
 #[derive(Default)]
 struct Held {
     last: u64,
-    sockets: HashMap<u64, Socket>,
+    /// In the order in which they came.
+    sockets: BTreeMap<u64, Socket>,
 }
 
 struct Socket {
     whose: Whose,
     ticket: Vec<u8>,
     ends_elsewhere: bool,
-    end: Option<oneshot::Sender<()>>,
+    end: Option<oneshot::Sender<Ended>>,
+    connection: Arc<Connection>,
+}
+
+/// Why a socket must end: by what an operator says, or else because its credential is good no more.
+pub(crate) type Ended = Option<Arc<Farewell>>;
+
+/// What an operator says to those whose sockets are closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Farewell {
+    pub(crate) code: u16,
+    pub(crate) reason: Utf8Bytes,
+}
+
+/// A socket, as it is looked at.
+pub(crate) struct Seen<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) key: u64,
+    pub(crate) whose: &'a Whose,
+    pub(crate) connection: &'a Arc<Connection>,
 }
 
 /// Whom a credential stands for.
@@ -95,7 +126,7 @@ pub(crate) struct Proof {
 pub(crate) struct Credential {
     credentials: Credentials,
     key: u64,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<Ended>,
     /// When it ends by itself.
     pub(crate) expires_at: Option<Instant>,
     is_token: bool,
@@ -106,7 +137,52 @@ pub(crate) type Refreshed = Result<Proof, Utf8Bytes>;
 
 impl Credentials {
     pub(crate) fn new(identity: IdentityServiceClient<Peer>, clock: Clock) -> Self {
-        Self(Arc::new(Shared { identity, clock, news: AtomicU64::new(0), held: Mutex::default() }))
+        // The last 62 bits of a version 7 UUID are random.
+        let edge = clock.new_id().as_u64_pair().1;
+        Self(Arc::new(Shared { identity, clock, news: AtomicU64::new(0), held: Mutex::default(), edge }))
+    }
+
+    /// A socket's id: a UUID of version 8, of this edge's own number and the socket's.
+    fn id(&self, key: u64) -> Uuid {
+        let id = Uuid::from_u64_pair(self.0.edge, key & KEY_MAX);
+        Builder::from_bytes(id.into_bytes()).with_version(Version::Custom).with_variant(Variant::RFC4122).into_uuid()
+    }
+
+    /// The key of a socket of this edge.
+    pub(crate) fn key(&self, id: Uuid) -> Option<u64> {
+        let key = id.as_u64_pair().1 & KEY_MAX;
+        (self.id(key) == id).then_some(key)
+    }
+
+    /// How many sockets there are.
+    pub(crate) fn count(&self) -> usize {
+        self.held().sockets.len()
+    }
+
+    /// Looks at some sockets that came after the one with this key, in their order. The key to go
+    /// on from; `None` when there are no more.
+    pub(crate) fn look(&self, after: u64, mut look: impl FnMut(Seen<'_>)) -> Option<u64> {
+        let held = self.held();
+        let mut last = None;
+        let after = (Bound::Excluded(after), Bound::Unbounded);
+        for (key, Socket { whose, connection, .. }) in held.sockets.range(after).take(LOOKED_AT_MAX) {
+            look(Seen { id: self.id(*key), key: *key, whose, connection });
+            last = Some(*key);
+        }
+        last
+    }
+
+    /// Looks at one socket.
+    pub(crate) fn look_at<T>(&self, key: u64, look: impl FnOnce(Seen<'_>) -> T) -> Option<T> {
+        let held = self.held();
+        let Socket { whose, connection, .. } = held.sockets.get(&key)?;
+        Some(look(Seen { id: self.id(key), key, whose, connection }))
+    }
+
+    /// Tells a socket to end; false when it has ended, or is ending.
+    pub(crate) fn dismiss(&self, key: u64, farewell: &Arc<Farewell>) -> bool {
+        let end = self.held().sockets.get_mut(&key).and_then(|socket| socket.end.take());
+        end.is_some_and(|end| end.send(Some(farewell.clone())).is_ok())
     }
 
     /// To be called before a credential is checked that may be held.
@@ -115,10 +191,10 @@ impl Credentials {
     }
 
     /// Holds the credential of a socket.
-    pub(crate) fn hold(&self, proof: Proof) -> Credential {
+    pub(crate) fn hold(&self, proof: Proof, connection: Arc<Connection>) -> Credential {
         let (end, ended) = oneshot::channel();
         let Proof { whose, ticket, ends_elsewhere, expires_at, before, is_token } = proof;
-        let socket = Socket { whose, ticket, ends_elsewhere, end: Some(end) };
+        let socket = Socket { whose, ticket, ends_elsewhere, end: Some(end), connection };
         let key = {
             let mut held = self.held();
             held.last += 1;
@@ -146,7 +222,8 @@ impl Credentials {
     /// Keeps looking until the process stops. Sessions of other systems are checked every `interval`.
     pub(crate) fn start(&self, every: Duration, lifecycle: &Lifecycle) {
         let (looking, stopping) = (self.clone(), lifecycle.clone());
-        lifecycle.spawn(async move {
+        // The soft end does not wait for it: there are sockets to look after to the last.
+        tokio::spawn(async move {
             tokio::select! {
                 () = looking.watch() => {}
                 () = looking.poll(every) => {}
@@ -230,7 +307,7 @@ impl Credentials {
                             && let Some(end) = socket.end.take()
                         {
                             // It may be ending by itself.
-                            let _ = end.send(());
+                            let _ = end.send(None);
                         }
                     }
                 }
@@ -266,11 +343,12 @@ impl Proof {
 }
 
 impl Credential {
-    /// Completes when it is good no more, before its time.
-    pub(crate) async fn ended(&mut self) {
-        if (&mut self.ended).await.is_err() {
+    /// Completes when it is good no more, before its time, or when an operator ends the socket.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        match (&mut self.ended).await {
+            Ok(ended) => ended,
             // Only when this very thing is dropped.
-            std::future::pending().await
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -361,8 +439,46 @@ pub(crate) mod tests {
         let nowhere = remote_peer("http://127.0.0.1:1", &Secret::default()).expect("a peer");
         let credentials = Credentials::new(IdentityServiceClient::new(nowhere), Clock::System);
         let proof = Proof::of(&Principal::default(), credentials.before(), false);
-        let mut credential = credentials.hold(proof);
+        let mut credential = credentials.hold(proof, Arc::new(crate::connections::tests::any()));
         credential.expires_at = expires_at;
         credential
+    }
+
+    #[tokio::test]
+    async fn sockets_are_found_by_ids_of_their_own_edge() {
+        let (mine, other) = (free(None), free(None));
+        let id = mine.credentials.id(mine.key);
+        assert_eq!((id.get_version_num(), id.get_variant()), (8, Variant::RFC4122));
+        assert_eq!(mine.credentials.key(id), Some(mine.key));
+        assert_eq!(other.credentials.key(id), None, "another edge's");
+        assert_eq!(mine.credentials.key(Uuid::nil()), None);
+    }
+
+    #[tokio::test]
+    async fn an_operator_ends_a_socket_once() {
+        let mut credential = free(None);
+        let credentials = credential.credentials.clone();
+        let farewell = Arc::new(Farewell { code: 1008, reason: "out".into() });
+        assert!(credentials.dismiss(credential.key, &farewell));
+        assert!(!credentials.dismiss(credential.key, &farewell), "it is ending");
+        assert_eq!(credential.ended().await, Some(farewell.clone()));
+        let key = credential.key;
+        drop(credential);
+        assert!(!credentials.dismiss(key, &farewell) && credentials.count() == 0);
+    }
+
+    #[tokio::test]
+    async fn all_sockets_are_looked_at_in_their_order() {
+        let first = free(None);
+        let more = LOOKED_AT_MAX + 10;
+        let proof = Proof::of(&Principal::default(), first.credentials.before(), false);
+        let connection = Arc::new(crate::connections::tests::any());
+        let held: Vec<_> = (0..more).map(|_| first.credentials.hold(proof.clone(), connection.clone())).collect();
+        let (mut after, mut seen) = (0, Vec::new());
+        while let Some(last) = first.credentials.look(after, |socket| seen.push(socket.key)) {
+            after = last;
+        }
+        assert!(seen.is_sorted() && seen.len() == more + 1 && first.credentials.count() == more + 1);
+        drop(held);
     }
 }

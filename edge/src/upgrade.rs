@@ -1,7 +1,7 @@
 //! From an HTTP request to a WebSocket (RFC 6455, section 4.2), with buffers of our own choosing.
 //!
-//! warp's own upgrade gives each socket a read buffer of 128 KiB; this one has 1 KiB, which grows for a message that
-//! needs it.
+//! warp's own upgrade gives each socket a read buffer of 128 KiB; this one has 512 bytes, which grow for a message
+//! that needs it.
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
@@ -25,7 +25,7 @@ use tokio_util::either::Either;
 
 /// The most bytes of a message, as consultation.md documents it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 10;
-const READ_BUFFER_BYTES: usize = 1 << 10;
+const READ_BUFFER_BYTES: usize = 512;
 /// Frames are gathered up to this much before they are written.
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
 const WRITE_BUFFER_BYTES_MAX: usize = 512 << 10;

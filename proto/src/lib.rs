@@ -53,6 +53,23 @@ pub mod webhook {
     }
 }
 
+/// `switchboard.edge.v1`: the sockets of an edge.
+pub mod edge {
+    /// Version 1.
+    #[allow(clippy::large_enum_variant)]
+    pub mod v1 {
+        include!("gen/switchboard.edge.v1.rs");
+    }
+}
+
+/// `switchboard.admin.v1`: one process.
+pub mod admin {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/switchboard.admin.v1.rs");
+    }
+}
+
 pub mod json;
 pub mod part;
 pub mod wire;

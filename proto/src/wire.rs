@@ -114,7 +114,7 @@ pub trait Wire: Sized + Send + Sync + 'static {
     /// What happens.
     type Event: Clone + std::fmt::Debug + Send + Sync + 'static;
     /// What brings a session in.
-    type Join: Clone + std::fmt::Debug + Send + Sync + 'static;
+    type Join: Clone + Default + std::fmt::Debug + Send + Sync + 'static;
 
     /// A session does something; `request` 0 wants no answer.
     fn request(session: u64, request: u64, action: Self::Action) -> Self::Request;
@@ -138,6 +138,8 @@ pub trait Wire: Sized + Send + Sync + 'static {
     fn misused(misuse: Misuse) -> Self::Event;
     /// Whether an event refuses something because its session is not in.
     fn is_not_joined(event: &Self::Event) -> bool;
+    /// Why an event refuses something, if it does: the reason's name in small letters.
+    fn refusal(event: &Self::Event) -> Option<String>;
     /// This instance is leaving.
     fn go_away() -> Self::Event;
     /// Whether an event says that.
@@ -243,6 +245,16 @@ macro_rules! wire {
             fn is_not_joined(event: &Self::Event) -> bool {
                 use crate::$package::v1::RefusalReason;
                 matches!(event, Self::Event::Refused(refused) if refused.reason() == RefusalReason::NotJoined)
+            }
+
+            fn refusal(event: &Self::Event) -> Option<String> {
+                match event {
+                    Self::Event::Refused(refused) => {
+                        let name = refused.reason().as_str_name();
+                        Some(name.trim_start_matches("REFUSAL_REASON_").to_ascii_lowercase())
+                    }
+                    _ => None,
+                }
             }
 
             fn go_away() -> Self::Event {

@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, env, error::Error, fs, path::Path};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 8] = [
+    "switchboard/admin/v1/admin.proto",
     "switchboard/chat/v1/chat.proto",
+    "switchboard/edge/v1/edge.proto",
     "switchboard/identity/v1/identity.proto",
     "switchboard/location/v1/location.proto",
     "switchboard/notification/v1/notification.proto",

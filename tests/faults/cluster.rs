@@ -170,6 +170,7 @@ impl Cluster {
             store,
             grpc: pair()?,
             edges: pair()?,
+            operators: pair()?,
             nats,
             routes,
             network: free_address()?,
@@ -199,6 +200,8 @@ struct Layout<'a> {
     store: String,
     grpc: [SocketAddr; 2],
     edges: [SocketAddr; 2],
+    /// The edges, for operators.
+    operators: [SocketAddr; 2],
     /// For the services.
     nats: [SocketAddr; 2],
     /// For each other.
@@ -236,6 +239,7 @@ impl Layout<'_> {
         let mut node = self.node(Kind::Edge, n, self.edges[n]);
         node.arguments = ["serve", "--role", "edge"].map(str::to_owned).to_vec();
         node.settings.push(("SWITCHBOARD_EDGE__LISTEN", self.edges[n].to_string()));
+        node.settings.push(("SWITCHBOARD_GRPC__LISTEN", self.operators[n].to_string()));
         node.settings.push(("SWITCHBOARD_EDGE__DRAIN_SPREAD_S", "1".to_owned()));
         // The checkers send more than a person would.
         node.settings.push(("SWITCHBOARD_EDGE__RATE_LIMITS__CONSULTATION", "0".to_owned()));
@@ -257,6 +261,7 @@ impl Layout<'_> {
             ("SWITCHBOARD_DATA_DIR", data),
             ("LD_PRELOAD", self.faketime.display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+            ("SWITCHBOARD_ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
             ("FAKETIME_CACHE_DURATION", "1".to_owned()),
             // Timers are not of the clock on the wall.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),

@@ -116,6 +116,7 @@ impl Server<'_> {
         let mut command = Command::new("sh");
         command.args(["-c", &script]).arg(process::binary()?).env_clear().envs(credentials());
         command.env("SWITCHBOARD_DATA_DIR", self.directory.join("data"));
+        command.env("SWITCHBOARD_ADMIN__LISTEN", "127.0.0.1:0");
         command.env("SWITCHBOARD_EDGE__LISTEN", self.edge.to_string());
         command.env("SWITCHBOARD_GRPC__LISTEN", self.grpc.to_string());
         command.env("SWITCHBOARD_EDGE__RATE_LIMITS__CONSULTATION", "0");

@@ -81,6 +81,8 @@ impl Start {
         let has_admin =
             String::from_utf8_lossy(&Command::new(binary()?).arg("config").output()?.stdout).contains("[admin]");
         for (name, arguments) in roles {
+            // An edge by itself has a listener for operators.
+            let listen = if *name == "edge" { free_address()? } else { grpc };
             let mut command = self.command(binary()?);
             command.arg("serve").args(*arguments);
             for setting in NO_LIMITS {
@@ -92,7 +94,7 @@ impl Start {
             command
                 .env("SWITCHBOARD_DATA_DIR", self.directory.path().join("data"))
                 .env("SWITCHBOARD_EDGE__LISTEN", self.edge.to_string())
-                .env("SWITCHBOARD_GRPC__LISTEN", grpc.to_string())
+                .env("SWITCHBOARD_GRPC__LISTEN", listen.to_string())
                 .env("SWITCHBOARD_GRPC__TOKEN", GRPC_TOKEN)
                 .env("SWITCHBOARD_AUTH__JWT__SECRET", JWT_SECRET)
                 .envs(more.iter().map(|(name, value)| (*name, value)));

@@ -190,7 +190,9 @@ pub fn run(arguments: &[&str], settings: &[(&str, String)]) -> anyhow::Result<(i
 
 fn command(arguments: &[&str], settings: &[(&str, String)]) -> anyhow::Result<Command> {
     let mut command = Command::new(binary()?);
-    command.args(arguments).env_clear().envs(settings.iter().map(|(name, value)| (*name, value))).stdin(Stdio::null());
+    // Any port: processes of one test, and tests, must not meet on the default one. The log says which.
+    command.env_clear().env("SWITCHBOARD_ADMIN__LISTEN", "127.0.0.1:0");
+    command.args(arguments).envs(settings.iter().map(|(name, value)| (*name, value))).stdin(Stdio::null());
     Ok(command)
 }
 
@@ -204,6 +206,8 @@ pub struct Machine {
     pub edge: SocketAddr,
     /// Where its services listen.
     pub grpc: SocketAddr,
+    /// Where an edge listens for operators that runs by itself.
+    pub edge_grpc: SocketAddr,
 }
 
 impl Machine {
@@ -212,10 +216,13 @@ impl Machine {
     /// # Errors
     /// When there is no directory or port to be had.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { directory: tempfile::tempdir()?, edge: free_address()?, grpc: free_address()? })
+        let directory = tempfile::tempdir()?;
+        Ok(Self { directory, edge: free_address()?, grpc: free_address()?, edge_grpc: free_address()? })
     }
 
-    fn settings(&self) -> Vec<(&'static str, String)> {
+    /// What its processes are told, besides their roles.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
         let url = format!("http://{}", self.grpc);
         let mut settings = vec![
             ("SWITCHBOARD_DATA_DIR", self.directory.path().join("data").display().to_string()),
@@ -236,14 +243,50 @@ impl Machine {
         settings
     }
 
+    /// The same for one of its processes, which has addresses of its own.
+    #[must_use]
+    pub fn settings_for(&self, arguments: &[&str]) -> Vec<(&'static str, String)> {
+        let mut settings = self.settings();
+        if arguments.contains(&"edge") {
+            settings.push(("SWITCHBOARD_GRPC__LISTEN", self.edge_grpc.to_string()));
+        }
+        settings
+    }
+
     /// Starts a process and waits until it listens.
     ///
     /// # Errors
     /// When it does not.
     pub async fn start(&self, arguments: &[&str], address: SocketAddr) -> anyhow::Result<Process> {
-        let mut process = Process::start_logging(arguments, &self.settings(), &self.log())?;
+        let mut process = Process::start_logging(arguments, &self.settings_for(arguments), &self.log())?;
         process.listens(address).await?;
         Ok(process)
+    }
+
+    /// Where the process that started last serves operators, as its log says. It must listen already.
+    ///
+    /// # Errors
+    /// When the log does not say.
+    pub async fn admin(&self) -> anyhow::Result<SocketAddr> {
+        let begun = Instant::now();
+        loop {
+            let log = std::fs::read_to_string(self.log())?;
+            let line = log.lines().rev().find(|line| line.contains(r#""message":"serving""#));
+            let address = line.and_then(|line| line.split_once(r#""admin":""#)?.1.split('"').next()?.parse().ok());
+            if let Some(address) = address {
+                return Ok(address);
+            }
+            ensure!(begun.elapsed() < PATIENCE, "the log does not say where operators ask");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Runs a command to its end with the same settings: exit code, standard output, standard error.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
+        run(arguments, &self.settings())
     }
 
     /// What its processes log.
@@ -287,6 +330,14 @@ impl Machine {
     pub async fn connect(&self, path: &str, user: &str) -> anyhow::Result<Client> {
         let (token, mark) = (self.token(user)?, if path.contains('?') { '&' } else { '?' });
         Client::connect(&format!("ws://{}{path}{mark}token={token}", self.edge), &[]).await
+    }
+
+    /// The way to its edge, when that runs by itself.
+    ///
+    /// # Errors
+    /// When the address is not a URL.
+    pub fn edge_peer(&self) -> anyhow::Result<Peer> {
+        Ok(remote_peer(&format!("http://{}", self.edge_grpc), &Secret::new(GRPC_TOKEN))?)
     }
 
     /// The way to its services.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
 use switchboard::{
-    Listeners, Plan, Secrets, Trust,
+    Addresses, Listeners, Plan, Secrets, Trust,
     config::{Config, Role, ServicesConfig},
     provision::provision,
     start,
@@ -32,6 +32,8 @@ pub struct Sandbox {
     pub edge: SocketAddr,
     /// `127.0.0.1:<port>` of the gRPC services.
     pub grpc: SocketAddr,
+    /// `127.0.0.1:<port>` of what operators ask.
+    pub admin: SocketAddr,
     /// The secrets it runs with.
     pub secrets: Secrets,
     /// Ends it.
@@ -60,6 +62,7 @@ impl Sandbox {
         let mut config = Config { data_dir: directory.path().join("data"), ..Config::default() };
         config.edge.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.grpc.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.admin.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.edge.drain_spread_s = 0;
         config.edge.allowed_origins = vec!["https://app.example.org".to_owned()];
         if backend == Backend::Postgres {
@@ -68,9 +71,10 @@ impl Sandbox {
         }
         change(&mut config);
         let bus = Bus::local();
-        let (edge, grpc, secrets, lifecycle) = run(&config, bus.clone(), &Role::ALL).await?;
-        let (edge, grpc) = (edge.context("an edge")?, grpc.context("services")?);
-        Ok(Self { edge, grpc, secrets, lifecycle, config, bus, _directory: directory })
+        let (addresses, secrets, lifecycle) = run(&config, bus.clone(), &Role::ALL).await?;
+        let (edge, grpc) = (addresses.edge.context("an edge")?, addresses.grpc.context("services")?);
+        let admin = addresses.admin.context("operators")?;
+        Ok(Self { edge, grpc, admin, secrets, lifecycle, config, bus, _directory: directory })
     }
 
     /// Other instances of some services on the same database and bus; only Postgres can be shared. Their gRPC address,
@@ -79,8 +83,8 @@ impl Sandbox {
     /// # Errors
     /// When they cannot start.
     pub async fn another(&self, roles: &[Role]) -> anyhow::Result<(SocketAddr, Lifecycle)> {
-        let (_, grpc, _, lifecycle) = run(&self.config, self.bus.another(), roles).await?;
-        Ok((grpc.context("services")?, lifecycle))
+        let (addresses, _, lifecycle) = run(&self.config, self.bus.another(), roles).await?;
+        Ok((addresses.grpc.context("services")?, lifecycle))
     }
 
     /// An edge over instances of all services at these addresses. Its address, and what ends it.
@@ -99,8 +103,8 @@ impl Sandbox {
             presence: list,
             tls: self.config.services.tls.clone(),
         };
-        let (edge, _, _, lifecycle) = run(&config, self.bus.another(), &[Role::Edge]).await?;
-        Ok((edge.context("an edge")?, lifecycle))
+        let (addresses, _, lifecycle) = run(&config, self.bus.another(), &[Role::Edge]).await?;
+        Ok((addresses.edge.context("an edge")?, lifecycle))
     }
 
     /// Loads people and conversations: see `switchboard provision --help`.
@@ -209,18 +213,13 @@ impl Drop for Sandbox {
     }
 }
 
-async fn run(
-    config: &Config,
-    bus: Bus,
-    roles: &[Role],
-) -> anyhow::Result<(Option<SocketAddr>, Option<SocketAddr>, Secrets, Lifecycle)> {
+async fn run(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::Result<(Addresses, Secrets, Lifecycle)> {
     let lifecycle = Lifecycle::new();
     let trust = Trust::of(config, roles, &lifecycle)?;
     let listeners = Listeners::bind(config, roles)?;
-    let edge = listeners.edge.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
-    let grpc = listeners.grpc.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+    let addresses = listeners.addresses()?;
     let secrets = Secrets::of(config)?;
     let plan = Plan { roles: roles.to_vec(), listeners, bus, trust, playground: None };
     start(config, &secrets, plan, &lifecycle).await?;
-    Ok((edge, grpc, secrets, lifecycle))
+    Ok((addresses, secrets, lifecycle))
 }

@@ -10,11 +10,31 @@ fn in_directory(directory: &tempfile::TempDir) -> Vec<(&'static str, String)> {
 fn help_teaches() -> anyhow::Result<()> {
     let (code, out, _) = process::run(&["--help"], &[])?;
     assert_eq!(code, 0);
-    for word in ["serve", "demo", "token", "provision", "config", "SWITCHBOARD_<SECTION>__<KEY>", "--data-dir"] {
+    for word in [
+        "serve",
+        "demo",
+        "token",
+        "provision",
+        "export",
+        "import",
+        "backup",
+        "doctor",
+        "config",
+        "SWITCHBOARD_<SECTION>__<KEY>",
+        "--data-dir",
+    ] {
         assert!(out.contains(word), "{word} is not in {out}");
     }
     let (code, out, _) = process::run(&["provision", "--help"], &[])?;
     assert!(code == 0 && out.contains(r#"{"conversation": {"kind": "CONVERSATION_KIND_THERAPY""#), "{out}");
+    Ok(())
+}
+
+#[test]
+fn the_version_says_which_build_it_is() -> anyhow::Result<()> {
+    let (code, out, _) = process::run(&["--version"], &[])?;
+    // Tests run a build for development; a release says its commit and the day of it.
+    assert_eq!((code, out.trim()), (0, concat!("switchboard ", env!("CARGO_PKG_VERSION"), " (development)")));
     Ok(())
 }
 
@@ -86,11 +106,17 @@ async fn what_is_taken_is_explained() -> anyhow::Result<()> {
     let mut settings = in_directory(&directory);
     settings.push(("SWITCHBOARD_EDGE__LISTEN", edge.to_string()));
     settings.push(("SWITCHBOARD_GRPC__LISTEN", grpc.to_string()));
+    let admin = process::free_address()?;
+    settings.push(("SWITCHBOARD_ADMIN__LISTEN", admin.to_string()));
     let mut server = Process::start(&["serve"], &settings)?;
     server.listens(edge).await?;
 
+    // All of them at once.
     let (code, _, err) = process::run(&["serve"], &settings)?;
-    assert!(code == 1 && err.contains(&format!("cannot listen on {edge} (edge.listen)")), "{err}");
+    assert_eq!(code, 1, "{err}");
+    for (address, setting) in [(edge, "edge.listen"), (grpc, "grpc.listen"), (admin, "admin.listen")] {
+        assert!(err.contains(&format!("cannot listen on {address} ({setting})")), "{err}");
+    }
 
     settings.retain(|(name, _)| !name.ends_with("LISTEN"));
     settings.push(("SWITCHBOARD_EDGE__LISTEN", process::free_address()?.to_string()));

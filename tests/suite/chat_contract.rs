@@ -689,7 +689,14 @@ async fn joins_are_told_once_per_person(sandbox: &Sandbox) -> anyhow::Result<()>
     // Who comes again after a broken stream is told of only if the going was told.
     let again = |kinds: Vec<i32>| {
         let conversation = Some(join::Conversation::ConversationId(id.clone()));
-        Action::Join(Join { conversation, user_id: "dev".into(), role: String::new(), kinds, again: true })
+        Action::Join(Join {
+            conversation,
+            user_id: "dev".into(),
+            role: String::new(),
+            kinds,
+            again: true,
+            unseen: false,
+        })
     };
     stream.act(4, 1, again(vec![ConversationKind::Clinic.into()]));
     let refused = stream.next().await?.event;
@@ -778,7 +785,7 @@ async fn users_devices_and_sessions(sandbox: &Sandbox) -> anyhow::Result<()> {
     let nobody = CreateSessionRequest { user_id: "nobody".into(), ttl_seconds: 0 };
     assert_eq!(identity.create_session(nobody).await.expect_err("nobody").code(), Code::NotFound);
 
-    let device = || RegisterDeviceRequest { device_id: "abc123xyz".into(), keep_inactive: false };
+    let device = || RegisterDeviceRequest { device_id: "abc123xyz".into(), ..RegisterDeviceRequest::default() };
     let by_device = || check(Credential::DeviceId("abc123xyz".into()));
     assert_eq!(reason(&identity.authenticate(by_device()).await.expect_err("unknown")), "DEVICE_INVALID");
     assert!(identity.register_device(device()).await?.into_inner().created);

@@ -41,9 +41,9 @@ const CHAT: &str = "550e8400-e29b-41d4-a716-446655440000";
 const TOKEN: &str = "a-token-between-services";
 
 /// Who signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-enum Use {
+pub(crate) enum Use {
     Server,
     Client,
     ExpiredServer,
@@ -51,7 +51,7 @@ enum Use {
 }
 
 impl Authority {
-    fn new(name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(name: &str) -> anyhow::Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -59,7 +59,7 @@ impl Authority {
     }
 
     /// A certificate for names and its key, PEM.
-    fn issue(&self, names: &[&str], purpose: &Use) -> anyhow::Result<(String, String)> {
+    pub(crate) fn issue(&self, names: &[&str], purpose: &Use) -> anyhow::Result<(String, String)> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names)?;
         params.extended_key_usages = match purpose {
@@ -79,34 +79,34 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// A directory of certificates.
-struct Files(TempDir);
+pub(crate) struct Files(TempDir);
 
 impl Files {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self(tempfile::tempdir()?))
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.at(name).display().to_string()
     }
 
-    fn write(&self, name: &str, (certificate, key): (String, String)) -> io::Result<()> {
+    pub(crate) fn write(&self, name: &str, (certificate, key): (String, String)) -> io::Result<()> {
         fs::write(self.at(&format!("{name}.pem")), certificate)?;
         fs::write(self.at(&format!("{name}.key")), key)
     }
 
-    fn authority(&self, name: &str) -> anyhow::Result<Authority> {
+    pub(crate) fn authority(&self, name: &str) -> anyhow::Result<Authority> {
         let authority = Authority::new(name)?;
         fs::write(self.at(&format!("{name}.pem")), pem("CERTIFICATE", authority.0.der()))?;
         Ok(authority)
     }
 
     /// How somebody calls who trusts an authority and shows a certificate.
-    fn client(&self, ca: &str, shown: Option<&str>) -> anyhow::Result<ClientTls> {
+    pub(crate) fn client(&self, ca: &str, shown: Option<&str>) -> anyhow::Result<ClientTls> {
         let file = |name: &str| shown.map(|shown| self.at(&format!("{shown}.{name}"))).unwrap_or_default();
         let config = ClientTlsConfig { ca_file: self.at(ca), certificate_file: file("pem"), key_file: file("key") };
         ClientTls::new(&config, &Lifecycle::new()).map_err(anyhow::Error::msg)
@@ -163,7 +163,7 @@ fn certificate(stream: &TlsStream<TcpStream>) -> Vec<u8> {
     shown.first().map(|shown| shown.to_vec()).unwrap_or_default()
 }
 
-async fn grpcurl(arguments: &[&str], input: &str) -> anyhow::Result<(bool, String)> {
+pub(crate) async fn grpcurl(arguments: &[&str], input: &str) -> anyhow::Result<(bool, String)> {
     let mut command = tokio::process::Command::new("grpcurl");
     command.args(arguments).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     command.stderr(std::process::Stdio::piped()).kill_on_drop(true);
@@ -185,7 +185,10 @@ async fn reaches(peer: Peer) -> Result<(), tonic::Status> {
 }
 
 /// Waits for what takes some seconds.
-async fn until<F: Future<Output = anyhow::Result<bool>>>(what: &str, is_so: impl Fn() -> F) -> anyhow::Result<()> {
+pub(crate) async fn until<F: Future<Output = anyhow::Result<bool>>>(
+    what: &str,
+    is_so: impl Fn() -> F,
+) -> anyhow::Result<()> {
     let begun = Instant::now();
     while !is_so().await? {
         ensure!(begun.elapsed() < PATIENCE, "{what} does not come");
@@ -225,7 +228,8 @@ async fn a_deployment_over_tls_with_certificates_on_both_sides() -> anyhow::Resu
     ];
     let mut services = Process::start(&["serve", "--role", "identity,chat,location,notification,presence"], &settings)?;
     services.listens(grpc).await?;
-    let mut porch = Process::start(&["serve", "--role", "edge"], &settings)?;
+    let listens = format!("grpc.listen={}", process::free_address()?);
+    let mut porch = Process::start(&["serve", "--role", "edge", "--set", &listens], &settings)?;
     porch.listens(edge).await?;
 
     let people = files.at("people.jsonl");
@@ -479,7 +483,7 @@ async fn a_client_cannot_invent_its_address() -> anyhow::Result<()> {
             ("SWITCHBOARD_EDGE__LISTEN", edge.to_string()),
             ("SWITCHBOARD_GRPC__LISTEN", "127.0.0.1:0".to_owned()),
             ("SWITCHBOARD_EDGE__TRUSTED_PROXIES", trusted.to_owned()),
-            ("SWITCHBOARD_LOG__FILTER", "info,switchboard_edge=debug".to_owned()),
+            ("SWITCHBOARD_LOG__FILTER", "info,sockets=debug".to_owned()),
         ];
         let mut process = Process::start_logging(&["serve"], &settings, &log)?;
         process.listens(edge).await?;
@@ -489,11 +493,11 @@ async fn a_client_cannot_invent_its_address() -> anyhow::Result<()> {
         switchboard_tests::Client::connect(&url, &forged).await?.closed().await?;
         let log = &log;
         until("the visitor's line in the log", || async move {
-            Ok(fs::read_to_string(log)?.contains("a visitor is turned away"))
+            Ok(fs::read_to_string(log)?.contains("a visitor was refused"))
         })
         .await?;
         let text = fs::read_to_string(log)?;
-        let line = text.lines().find(|line| line.contains("a visitor is turned away")).unwrap_or_default();
+        let line = text.lines().find(|line| line.contains("a visitor was refused")).unwrap_or_default();
         let line: Value = serde_json::from_str(line)?;
         assert_eq!(line["client"], expected, "trusted: {trusted:?}");
         assert!(!text.contains("192.0.2.55"), "{text}");

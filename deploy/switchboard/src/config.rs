@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use switchboard_bus::BusConfig;
 use switchboard_chassis::{
+    admin::AdminConfig,
     config::{self, Mistakes},
     db::{self, StoreConfig},
     directory,
     grpc::GrpcConfig,
+    telemetry,
     tls::ClientTlsConfig,
 };
 use switchboard_chat::ChatConfig;
@@ -43,6 +45,8 @@ pub struct Config {
     pub drain_timeout_s: u64,
     /// `[log]`
     pub log: LogConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
     /// `[edge]`
     pub edge: EdgeConfig,
     /// `[grpc]`
@@ -73,6 +77,7 @@ impl Default for Config {
             data_dir: PathBuf::from("switchboard-data"),
             drain_timeout_s: 20,
             log: LogConfig::default(),
+            admin: AdminConfig::default(),
             edge: EdgeConfig::default(),
             grpc: GrpcConfig::default(),
             auth: AuthConfig::default(),
@@ -94,12 +99,14 @@ impl Default for Config {
 pub struct LogConfig {
     /// A level, or directives such as `info,switchboard_edge=debug`.
     pub filter: String,
+    /// `auto`: for people in a terminal, as JSON elsewhere; or always `human` or `json`.
+    pub format: telemetry::Format,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
         // The NATS client logs each of its events; what matters of them is logged by us.
-        Self { filter: "info,async_nats=error".to_owned() }
+        Self { filter: "info,async_nats=error".to_owned(), format: telemetry::Format::Auto }
     }
 }
 

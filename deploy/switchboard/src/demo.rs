@@ -2,11 +2,10 @@
 
 mod life;
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path};
 
 use serde_json::json;
 use switchboard_chassis::{Micros, Secret, grpc::Peer};
-use switchboard_edge::Playground;
 use switchboard_identity::jwt;
 use switchboard_proto::identity::v1::{CreateSessionRequest, User, identity_service_client::IdentityServiceClient};
 
@@ -21,14 +20,32 @@ const DEVICE_ID: &str = "abc123xyz";
 /// Long enough for a day of trying things out.
 const TOKEN_TTL_S: i64 = 24 * 3600;
 
+/// The consultation.
+const CONSULTATION_ID: &str = "c0500000-0000-4000-8000-000000000000";
+
 /// Somebody of the demonstration, and where that person's client connects.
 struct Person {
     protocol: &'static str,
     who: &'static str,
-    id: &'static str,
     /// Path and query, with the credential.
     target: String,
 }
+
+/// Who may be chosen on the page: the protocol, the id, the name and the role.
+const CAST: [(&str, &str, &str, &str); 12] = [
+    ("consultation", "801", "Clara Client", "client"),
+    ("consultation", "802", "Ed Expert", "expert"),
+    ("consultation", "900", "Sam Staff", "staff"),
+    ("therapy", "123", "Cleo Customer", "customer"),
+    ("therapy", "456", "Theo Therapist", "therapist"),
+    ("therapy", "900", "Sam Staff", "staff"),
+    ("clinic", "701", "Pat Patient", "patient"),
+    ("clinic", "702", "Dora Doctor", "professional"),
+    ("mobile", DEVICE_ID, "the device abc123xyz", "device"),
+    ("mobile", "900", "Sam Staff", "staff"),
+    ("mentoring", "5", "John Student", "student"),
+    ("mentoring", "6", "Tess Teacher", "teacher"),
+];
 
 /// Session cookies of the people of mentoring.
 pub struct Sessions {
@@ -55,6 +72,8 @@ impl Sessions {
 
 /// The people with fresh tokens.
 pub struct Demo {
+    /// By id.
+    tokens: BTreeMap<&'static str, String>,
     people: Vec<Person>,
     /// Their other sockets; the protocol is the socket's name.
     live: Vec<Person>,
@@ -69,7 +88,7 @@ impl Demo {
         let therapy = "/ws/chat/123/456/";
         let clinic = format!("/ws/chat/{CHAT_ID}/");
         let mobile = "/ws/mobile/chat/123/";
-        let consultation = "/ws/chat/c0500000-0000-4000-8000-000000000000/";
+        let consultation = format!("/ws/chat/{CONSULTATION_ID}/");
         let people = [
             ("therapy", "Cleo, customer 123", "123", therapy),
             ("therapy", "Theo, therapist 456", "456", therapy),
@@ -77,8 +96,8 @@ impl Demo {
             ("clinic", "Dora, professional 702", "702", clinic.as_str()),
             ("mobile", "the device abc123xyz", DEVICE_ID, mobile),
             ("mobile", "Sam, staff 900", "900", mobile),
-            ("consultation", "Clara, client 801", "801", consultation),
-            ("consultation", "Ed, expert 802", "802", consultation),
+            ("consultation", "Clara, client 801", "801", consultation.as_str()),
+            ("consultation", "Ed, expert 802", "802", consultation.as_str()),
         ];
         let live = [
             ("location", "Cleo, customer 123", "123", "/ws/location/123/456/"),
@@ -86,41 +105,58 @@ impl Demo {
             ("presence", "Clara, client 801", "801", "/ws/presence/"),
             ("presence", "Ed, expert 802", "802", "/ws/presence/"),
         ];
+        let tokens = CAST
+            .iter()
+            .filter(|(protocol, id, ..)| *protocol != "mentoring" && *id != DEVICE_ID)
+            .map(|(_, id, ..)| {
+                let user = User { id: (*id).to_owned(), ..User::default() };
+                Ok((*id, jwt::sign(jwt_secret, &user, now, TOKEN_TTL_S)?))
+            })
+            .collect::<anyhow::Result<BTreeMap<_, _>>>()?;
         let person = |(protocol, who, id, path): (&'static str, &'static str, &'static str, &str)| {
-            let user = User { id: id.to_owned(), ..User::default() };
-            let credential = match id {
-                DEVICE_ID => format!("device_id={DEVICE_ID}"),
-                _ => format!("token={}", jwt::sign(jwt_secret, &user, now, TOKEN_TTL_S)?),
+            let credential = match tokens.get(id) {
+                Some(token) => format!("token={token}"),
+                None => format!("device_id={id}"),
             };
-            Ok(Person { protocol, who, id, target: format!("{path}?{credential}") })
+            Person { protocol, who, target: format!("{path}?{credential}") }
         };
-        Ok(Self {
-            people: people.into_iter().map(person).collect::<anyhow::Result<_>>()?,
-            live: live.into_iter().map(person).collect::<anyhow::Result<_>>()?,
-        })
+        let (people, live) = (people.map(person).into(), live.map(person).into());
+        Ok(Self { tokens, people, live })
     }
 
     /// What the page needs to know.
     #[must_use]
-    pub fn playground(&self) -> Playground {
-        let shown = |person: &Person| json!({ "protocol": person.protocol, "who": person.who, "id": person.id, "target": person.target });
-        let people: Vec<_> = self.people.iter().map(shown).collect();
-        let live: Vec<_> = self.live.iter().map(shown).collect();
-        Playground { people: json!({ "people": people, "live": live }).to_string() }
+    pub fn playground(&self, sessions: &Sessions) -> String {
+        let people = CAST.map(|(protocol, id, name, role)| {
+            let (kind, credential) = match (self.tokens.get(id), id) {
+                (Some(token), _) => ("token", token.as_str()),
+                (None, "5") => ("session", sessions.student.as_str()),
+                (None, "6") => ("session", sessions.teacher.as_str()),
+                (None, _) => ("device_id", id),
+            };
+            json!({ "protocol": protocol, "id": id, "name": name, "role": role, kind: credential })
+        });
+        let conversations = json!({
+            "consultation": [CONSULTATION_ID],
+            "therapy": ["123", "456"],
+            "clinic": [CHAT_ID],
+            "mobile": ["123"],
+            "mentoring": ["123"],
+        });
+        json!({ "people": people, "conversations": conversations }).to_string()
     }
 
     /// What a person at a terminal needs to know.
     #[must_use]
     pub fn guide(
         &self,
-        edge: SocketAddr,
-        grpc: SocketAddr,
+        (edge, grpc, admin): (SocketAddr, SocketAddr, SocketAddr),
         data_dir: &Path,
         grpc_token: &Secret,
         sessions: &Sessions,
     ) -> String {
         let mut text = format!(
-            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in four protocols;\n        see a therapist move, notifications arrive, people come and go\n",
+            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in five protocols;\n        see a therapist move, notifications arrive, people come and go\n  see   http://{admin}/metrics  for what it counts\n",
             data_dir.display()
         );
         let mut protocol = "";

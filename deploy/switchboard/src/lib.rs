@@ -1,8 +1,13 @@
 //! Puts the services and the edge together, in one process or in several: `serve`, `demo`, the tests and every role
 //! call the same [`start`].
 
+mod admin;
+pub mod backup;
 pub mod config;
+pub mod ctl;
 pub mod demo;
+pub mod doctor;
+pub mod moving;
 pub mod provision;
 pub mod scopes;
 pub mod trust;
@@ -15,8 +20,9 @@ use switchboard_chassis::{
     Clock, Directory, Lifecycle, Secret,
     db::Db,
     grpc::{Access, Services},
+    metrics::{Gauges, process},
 };
-use switchboard_edge::{Playground, Upstream, Upstreams};
+use switchboard_edge::{Playground, Steering, Upstream, Upstreams};
 use tokio::net::TcpListener;
 
 use config::{Config, Role};
@@ -26,9 +32,11 @@ pub use trust::Trust;
 /// Where a process listens; bound before anything else starts.
 #[derive(Default)]
 pub struct Listeners {
+    /// For operators.
+    pub admin: Option<TcpListener>,
     /// For clients, if the process is an edge.
     pub edge: Option<TcpListener>,
-    /// For gRPC, if the process has services.
+    /// For gRPC: every process has something to offer to whoever operates it.
     pub grpc: Option<TcpListener>,
 }
 
@@ -36,17 +44,48 @@ impl Listeners {
     /// Binds what `roles` need.
     ///
     /// # Errors
-    /// When an address is taken or not ours.
+    /// All addresses that are taken or not ours.
     pub fn bind(config: &Config, roles: &[Role]) -> anyhow::Result<Self> {
-        let listen = |address: SocketAddr, setting: &str| {
-            switchboard_chassis::net::listen(address).with_context(|| format!("cannot listen on {address} ({setting})"))
+        let mut mistakes = Vec::new();
+        let mut listen = |is_needed: bool, address: SocketAddr, setting: &str| {
+            let listening = is_needed.then(|| switchboard_chassis::net::listen(address)).transpose();
+            listening.unwrap_or_else(|error| {
+                mistakes.push(format!("cannot listen on {address} ({setting}): {error}"));
+                None
+            })
         };
-        let has_services = roles.iter().any(|role| *role != Role::Edge);
-        Ok(Self {
-            edge: roles.contains(&Role::Edge).then(|| listen(config.edge.listen, "edge.listen")).transpose()?,
-            grpc: has_services.then(|| listen(config.grpc.listen, "grpc.listen")).transpose()?,
-        })
+        let grpc_setting = match roles {
+            [Role::Edge] => "grpc.listen: an edge serves gRPC, too: give it another than its neighbours'",
+            _ => "grpc.listen",
+        };
+        let listeners = Self {
+            edge: listen(roles.contains(&Role::Edge), config.edge.listen, "edge.listen"),
+            grpc: listen(true, config.grpc.listen, grpc_setting),
+            admin: listen(true, config.admin.listen, "admin.listen"),
+        };
+        anyhow::ensure!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+        Ok(listeners)
     }
+
+    /// Where they listen: the edge, gRPC, and what operators ask.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn addresses(&self) -> std::io::Result<Addresses> {
+        let of = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+        Ok(Addresses { edge: of(&self.edge)?, grpc: of(&self.grpc)?, admin: of(&self.admin)? })
+    }
+}
+
+/// Where a process listens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Addresses {
+    /// For clients.
+    pub edge: Option<SocketAddr>,
+    /// For services.
+    pub grpc: Option<SocketAddr>,
+    /// For operators.
+    pub admin: Option<SocketAddr>,
 }
 
 /// The secrets of a deployment: those that were configured, else those of the data directory, made at first use.
@@ -103,17 +142,27 @@ pub struct Plan {
 pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let Plan { roles, listeners, bus, trust, playground } = plan;
     let clock = Clock::System;
-    let mut services = Services::new(trust.guard(secrets), &[switchboard_proto::FILE_DESCRIPTOR_SET]);
+    observe(&roles, lifecycle);
+    bus.observe(lifecycle.metrics());
+    if let Some(listener) = listeners.admin {
+        lifecycle.spawn_essential("admin server", switchboard_chassis::admin::serve(listener, lifecycle.clone()));
+    }
+    let mut services =
+        Services::new(trust.guard(secrets), &[switchboard_proto::FILE_DESCRIPTOR_SET], lifecycle.metrics());
 
+    services.add(admin::Admin::service(clock.clone())).await;
+    let steering = Steering::default();
     let mut absences = None;
     let mut outboxes = Vec::new();
     for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
         let open = async |migrations| {
-            Db::open(&config.store, &config.data_dir, role.name(), migrations).await.map_err(anyhow::Error::from)
+            let db = Db::open(&config.store, &config.data_dir, role.name(), migrations).await?;
+            db.observe(lifecycle.metrics(), role.name());
+            anyhow::Ok(db)
         };
         // Each service is a member of the bus by itself.
         match role {
-            Role::Edge => {}
+            Role::Edge => services.add(steering.service()).await,
             Role::Identity => {
                 let db = open(&switchboard_identity::MIGRATIONS).await?;
                 let mut auth = config.auth.clone();
@@ -191,8 +240,19 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
             playground,
             clock,
             lifecycle.clone(),
+            steering,
         );
         lifecycle.spawn_server("edge", edge);
     }
+    lifecycle.started();
     Ok(())
+}
+
+/// What a process says of itself.
+fn observe(roles: &[Role], lifecycle: &Lifecycle) {
+    const ROLES: Gauges<1> = Gauges::new("switchboard_role", "1 for each role of the process", &["role"]);
+    process::observe(lifecycle.metrics(), env!("CARGO_PKG_VERSION"));
+    for role in roles {
+        lifecycle.metrics().gauge(&ROLES, [role.name()]).set(1);
+    }
 }

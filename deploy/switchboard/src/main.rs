@@ -1,13 +1,22 @@
-//! `switchboard`: serve, demo, token, provision, config.
+//! `switchboard`: serve, demo, token, provision, export, import, backup, restore, doctor, health, config, ctl; and completions and
+//! man pages of all that.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use switchboard::{
-    Listeners, Plan, Secrets, Trust,
+    Addresses, Listeners, Plan, Secrets, Trust, backup,
     config::{Config, Role},
+    ctl::{self, seconds},
     demo::{self, Demo, Sessions},
+    doctor, moving,
     provision::provision,
     start,
 };
@@ -16,11 +25,16 @@ use switchboard_chassis::{
     Clock, Directory, Lifecycle,
     config::environment,
     grpc::{Access, Peer, any_peer, remote_peer},
+    health::{Health, Target},
     telemetry,
     tls::ClientTls,
 };
+use switchboard_edge::Playground;
 use switchboard_identity::jwt;
 use switchboard_proto::identity::v1::User;
+
+/// The version, and of which commit of which day it is.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SWITCHBOARD_BUILD"), ")");
 
 /// The real-time backend for chat front ends that exist already, driven over gRPC by other services.
 ///
@@ -30,7 +44,7 @@ use switchboard_proto::identity::v1::User;
 /// Every setting has a default; `switchboard config` prints all of them as they are in force. Set one in a TOML file
 /// (--config), by a variable SWITCHBOARD_<SECTION>__<KEY>, or, for a secret, by SWITCHBOARD_<SECTION>__<KEY>_FILE.
 #[derive(Parser)]
-#[command(version, verbatim_doc_comment, arg_required_else_help = true)]
+#[command(version = VERSION, verbatim_doc_comment, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -88,8 +102,62 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Say whether this machine's process serves, by exit code: 0 when it does, 1 when it does not.
+    ///
+    /// Asks the listeners of the configuration: `edge.listen` by `/readyz`, `grpc.listen` by gRPC's health service. One at
+    /// which nobody listens belongs to another role, but there must be another. Certificates are not checked.
+    Health {
+        /// Whom to ask instead: http://host:port/readyz, https://..., grpc://host:port or grpcs://...; may be repeated.
+        #[arg(long = "url", value_name = "URL", value_parser = Target::read)]
+        urls: Vec<Target>,
+    },
+    /// Write users, devices, conversations and messages as JSON lines, with their ids and times, through gRPC.
+    ///
+    /// Counts and hashes of what was written are told at the end; `switchboard import` tells the same of the file.
+    Export(moving::command::Export),
+    /// Store what such lines say and what is not there yet, through gRPC. It may be run again at any time.
+    ///
+    /// A line is an object with one key, `user`, `device`, `conversation` or `message`: see docs/MOVING.md. Files for
+    /// `provision` are good, too.
+    Import(moving::command::Import),
+    /// Copy the SQLite files and the secrets of the data directory into a directory, while a server may use them.
+    ///
+    /// Whatever was acknowledged before is in the copy. Postgres has tools of its own: see docs/OPERATIONS.md.
+    Backup {
+        /// The directory, which must not exist or be empty.
+        directory: PathBuf,
+    },
+    /// Put a backup into the data directory, where nothing may be in its way.
+    Restore {
+        /// What `switchboard backup` made.
+        directory: PathBuf,
+    },
+    /// Look at everything that a process needs, and say what to do about what is wrong; fails when something does.
+    Doctor {
+        /// What the process is; everything by default.
+        #[arg(long = "role", value_delimiter = ',')]
+        roles: Vec<Role>,
+        /// Print JSON: a list of objects with `level` (ok, warn, fail), `what`, `found`, `advice`.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the settings in force as TOML, secrets hidden.
     Config,
+    /// Steer processes that run: sockets, live conversations, who is online, draining, logs.
+    ///
+    /// Exit codes: 0 when it was done; 1 when a process did not answer or refused (the others did it all the same); 2 when
+    /// the command line is wrong; 3 when nothing was found that was named.
+    Ctl(ctl::Ctl),
+    /// Print what makes a shell complete the command line: `source <(switchboard completions bash)`.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a directory.
+    Man {
+        /// Where to write them; made when it does not exist.
+        directory: Option<PathBuf>,
+    },
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -97,21 +165,26 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-fn seconds(text: &str) -> Result<i64, String> {
-    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: i64 = text[..unit].parse().map_err(|_| "a number with s, m, h or d is wanted, as 90m")?;
-    let scale = match &text[unit..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 24 * 3600,
-        _ => return Err("the unit is s, m, h or d".to_owned()),
-    };
-    number.checked_mul(scale).filter(|seconds| *seconds > 0).ok_or_else(|| "too long, or nothing".to_owned())
+fn main() -> anyhow::Result<ExitCode> {
+    let Cli { global, command } = Cli::parse();
+    match run(global, command) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => match error.downcast_ref::<ctl::NothingFound>() {
+            Some(nothing) => {
+                complain(&nothing.to_string());
+                Ok(ExitCode::from(ctl::NOTHING_FOUND))
+            }
+            None => Err(error),
+        },
+    }
 }
 
-fn main() -> anyhow::Result<()> {
-    let Cli { global, command } = Cli::parse();
+fn run(global: Global, command: Command) -> anyhow::Result<()> {
+    match &command {
+        Command::Completions { shell } => return completions(*shell),
+        Command::Man { directory } => return manual(directory.as_deref()),
+        _ => {}
+    }
     let mut flags: Vec<(&str, String)> =
         global.settings.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
     flags.extend(global.data_dir.map(|directory| ("data_dir", directory)));
@@ -122,8 +195,13 @@ fn main() -> anyhow::Result<()> {
     if matches!(command, Command::Demo) && !has_data_dir {
         flags.push(("data_dir", "switchboard-demo".to_owned()));
     }
-    let config = Config::load(global.config.as_deref(), &environment, &flags)?;
-    telemetry::init(&config.log.filter).map_err(|wrong| anyhow::anyhow!("log.filter: {wrong}"))?;
+    let config = match Config::load(global.config.as_deref(), &environment, &flags) {
+        Err(wrong) if let Command::Doctor { json, .. } = command => {
+            return diagnosis(&doctor::mistakes(wrong.list()), json);
+        }
+        loaded => loaded?,
+    };
+    telemetry::init(&config.log.filter, config.log.format).map_err(|wrong| anyhow::anyhow!("log.filter: {wrong}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
@@ -151,18 +229,93 @@ fn main() -> anyhow::Result<()> {
                 say(&provision(&lines, identity, chat).await?.to_string());
                 Ok(())
             }
+            Command::Health { urls } => health(&config, urls).await,
+            Command::Export(command) => {
+                let (services, lifecycle) = (&config.services, Lifecycle::new());
+                let identity = peer(&config, &services.identity, &lifecycle)?;
+                command.run(identity, peer(&config, &services.chat, &lifecycle)?).await
+            }
+            Command::Import(command) => {
+                let (services, lifecycle) = (&config.services, Lifecycle::new());
+                let identity = peer(&config, &services.identity, &lifecycle)?;
+                command.run(identity, peer(&config, &services.chat, &lifecycle)?).await
+            }
+            Command::Backup { directory } => {
+                let manifest = backup::back_up(&config, &directory).await?;
+                say(&format!("{} files are in {}", manifest.files.len(), directory.display()));
+                Ok(())
+            }
+            Command::Restore { directory } => {
+                let manifest = backup::restore(&config, &directory)?;
+                say(&format!("{} files are in their places; start the server", manifest.files.len()));
+                Ok(())
+            }
+            Command::Doctor { roles, json } => {
+                let roles = if roles.is_empty() { Role::ALL.to_vec() } else { roles };
+                diagnosis(&doctor::examine(&config, &roles, &Clock::System).await, json)
+            }
             Command::Config => {
                 say(toml::to_string(&config)?.trim_end());
                 Ok(())
             }
+            Command::Ctl(asked) => ctl::run(asked, &config).await,
+            // They need no settings, and were answered before.
+            Command::Completions { .. } | Command::Man { .. } => Ok(()),
         }
     })
+}
+
+/// Says what was found; an error when something does not work.
+fn diagnosis(findings: &[doctor::Finding], json: bool) -> anyhow::Result<()> {
+    if json {
+        say(&serde_json::to_string_pretty(findings)?);
+    } else {
+        findings.iter().for_each(|finding| say(&finding.to_string()));
+    }
+    let failing = findings.iter().filter(|finding| finding.level == doctor::Level::Fail).count();
+    anyhow::ensure!(failing == 0, "{failing} of {} do not work", findings.len());
+    Ok(())
 }
 
 fn peer(config: &Config, list: &str, lifecycle: &Lifecycle) -> anyhow::Result<Peer> {
     let directory = Directory::new(list, lifecycle).map_err(anyhow::Error::msg)?;
     let tls = ClientTls::new(&config.services.tls, lifecycle).map_err(anyhow::Error::msg)?;
     Ok(any_peer(directory, Access::new(Secrets::of(config)?.grpc_token, tls)))
+}
+
+async fn health(config: &Config, urls: Vec<Target>) -> anyhow::Result<()> {
+    let (must_listen, targets) = if urls.is_empty() { (false, own_listeners(config)?) } else { (true, urls) };
+    let mut well = 0;
+    for target in &targets {
+        match target.ask(&config.services.tls).await {
+            Health::Well(said) => {
+                well += 1;
+                say(&format!("{target}: {said}"));
+            }
+            Health::Unwell(reason) => anyhow::bail!("{target}: {reason}"),
+            Health::Absent if must_listen => anyhow::bail!("{target}: nobody listens"),
+            Health::Absent => {}
+        }
+    }
+    let asked: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    anyhow::ensure!(well > 0, "nobody listens at {}", asked.join(" or "));
+    Ok(())
+}
+
+/// Where a process with this configuration can be asked how it is.
+fn own_listeners(config: &Config) -> anyhow::Result<Vec<Target>> {
+    let here = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+        _ => address,
+    };
+    let scheme = |plain: &'static str, tls: &'static str, is_plain: bool| if is_plain { plain } else { tls };
+    let (edge, grpc) = (here(config.edge.listen), here(config.grpc.listen));
+    let targets = [
+        format!("{}://{edge}/readyz", scheme("http", "https", config.edge.tls.is_empty())),
+        format!("{}://{grpc}", scheme("grpc", "grpcs", config.grpc.tls.is_empty())),
+    ];
+    targets.iter().map(|url| Target::read(url).map_err(anyhow::Error::msg)).collect()
 }
 
 async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Result<()> {
@@ -174,10 +327,7 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     let lifecycle = Lifecycle::new();
     let trust = Trust::of(&config, &roles, &lifecycle)?;
     let listeners = Listeners::bind(&config, &roles)?;
-    let addresses = (
-        listeners.edge.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?,
-        listeners.grpc.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?,
-    );
+    let addresses = listeners.addresses()?;
     let secrets = Secrets::of(&config)?;
     lifecycle.obey_signals()?;
 
@@ -186,7 +336,7 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
         "the demo's people have HS256 tokens: leave auth.jwt.algorithm, .public_key_file and .jwks_url out"
     );
     let demo = is_demo.then(|| Demo::new(&secrets.jwt_secret, Clock::System.now())).transpose()?;
-    let playground = demo.as_ref().map(Demo::playground);
+    let playground = is_demo.then(Playground::default);
     let bus = if roles.iter().any(|role| role.is_on_the_bus()) {
         if config.bus.is_local() && config.store.is_shareable() {
             tracing::warn!("bus.url is local: other instances on this database would not be heard, nor hear this one");
@@ -195,16 +345,29 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     } else {
         Bus::local()
     };
-    start(&config, &secrets, Plan { roles, listeners, bus: bus.clone(), trust, playground }, &lifecycle).await?;
+    start(
+        &config,
+        &secrets,
+        Plan { roles, listeners, bus: bus.clone(), trust, playground: playground.clone() },
+        &lifecycle,
+    )
+    .await?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
-    tracing::info!(edge = shown(addresses.0), grpc = shown(addresses.1), data_dir = %config.data_dir.display(), "serving");
+    let Addresses { edge, grpc, admin } = addresses;
+    let data_dir = config.data_dir.display();
+    tracing::info!(edge = shown(edge), grpc = shown(grpc), admin = shown(admin), %data_dir, "serving");
 
-    if let (Some(demo), (Some(edge), Some(grpc))) = (demo, addresses) {
+    lifecycle.tell_service_manager();
+
+    if let (Some(demo), Some(edge), Some(grpc), Some(admin)) = (demo, edge, grpc, admin) {
         let itself = remote_peer(&format!("http://{grpc}"), &secrets.grpc_token)?;
         provision(demo::PEOPLE, itself.clone(), itself.clone()).await.context("cannot load the demo's people")?;
         let sessions = Sessions::open(itself.clone()).await?;
+        if let Some(playground) = playground {
+            playground.fill(demo.playground(&sessions));
+        }
         demo::live(itself, &lifecycle);
-        say(&demo.guide(edge, grpc, &config.data_dir, &secrets.grpc_token, &sessions));
+        say(&demo.guide((edge, grpc, admin), &config.data_dir, &secrets.grpc_token, &sessions));
     }
     let finished = lifecycle.finish(Duration::from_secs(config.drain_timeout_s)).await;
     // The last rings go out, and the others know that this instance is not only silent.
@@ -212,6 +375,26 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
     finished.map_err(anyhow::Error::msg)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "switchboard", &mut script);
+    Ok(std::io::stdout().write_all(&script)?)
+}
+
+fn manual(directory: Option<&std::path::Path>) -> anyhow::Result<()> {
+    let Some(directory) = directory else {
+        return Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?);
+    };
+    let failed = || format!("cannot write to {}", directory.display());
+    std::fs::create_dir_all(directory).with_context(failed)?;
+    clap_mangen::generate_to(Cli::command(), directory).with_context(failed)
+}
+
+/// To standard error.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// To standard output, which is for what was asked for; logs go to standard error.

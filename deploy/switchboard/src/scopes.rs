@@ -1,7 +1,7 @@
 //! What a caller of the gRPC services must have the right to, method by method.
 //!
-//! `read` looks; `write` does what users do, in anybody's name, and notifies them; `admin` decides who people are and
-//! erases them. Each includes those before it. Whoever checks a credential shows one, so that is reading; and a stream of
+//! `read` looks; `write` does what users do, in anybody's name, and notifies them; `admin` decides who people are,
+//! erases them, looks on at what they say, and steers processes. Each includes those before it. Whoever checks a credential shows one, so that is reading; and a stream of
 //! sessions speaks for any user, so that is writing.
 
 use switchboard_chassis::grpc::{
@@ -18,9 +18,11 @@ pub const SCOPES: Scopes = &[
     ("switchboard.identity.v1.IdentityService/BatchGetUsers", Read),
     ("switchboard.identity.v1.IdentityService/Revoke", Admin),
     ("switchboard.identity.v1.IdentityService/UpsertUser", Admin),
+    ("switchboard.identity.v1.IdentityService/ListUsers", Admin),
     ("switchboard.identity.v1.IdentityService/DeleteUser", Admin),
     ("switchboard.identity.v1.IdentityService/RegisterDevice", Admin),
     ("switchboard.identity.v1.IdentityService/DeactivateDevice", Admin),
+    ("switchboard.identity.v1.IdentityService/ListDevices", Admin),
     ("switchboard.identity.v1.IdentityService/CreateSession", Admin),
     ("switchboard.identity.v1.IdentityService/DeleteSession", Admin),
     ("switchboard.chat.v1.ChatService/GetConversation", Read),
@@ -28,12 +30,16 @@ pub const SCOPES: Scopes = &[
     ("switchboard.chat.v1.ChatService/ListMessages", Read),
     ("switchboard.chat.v1.ChatService/ListContacts", Read),
     ("switchboard.chat.v1.ChatService/Watch", Read),
+    ("switchboard.chat.v1.ChatService/BatchGetMessages", Read),
     ("switchboard.chat.v1.ChatService/Converse", Write),
     ("switchboard.chat.v1.ChatService/OpenConversation", Write),
     ("switchboard.chat.v1.ChatService/SendMessage", Write),
     ("switchboard.chat.v1.ChatService/UpdateReceipts", Write),
     ("switchboard.chat.v1.ChatService/CloseConversation", Write),
     ("switchboard.chat.v1.ChatService/EraseUser", Admin),
+    ("switchboard.chat.v1.ChatService/ExportConversations", Admin),
+    ("switchboard.chat.v1.ChatService/ImportConversations", Admin),
+    ("switchboard.chat.v1.ChatService/ImportMessages", Admin),
     ("switchboard.location.v1.LocationService/GetLastPosition", Read),
     ("switchboard.location.v1.LocationService/Share", Write),
     ("switchboard.location.v1.LocationService/ReportPosition", Write),
@@ -49,6 +55,14 @@ pub const SCOPES: Scopes = &[
     ("switchboard.presence.v1.PresenceService/ListOnline", Read),
     ("switchboard.presence.v1.PresenceService/Track", Write),
     ("switchboard.presence.v1.PresenceService/EraseUser", Admin),
+    ("switchboard.edge.v1.EdgeService/ListConnections", Read),
+    ("switchboard.edge.v1.EdgeService/GetConnection", Read),
+    ("switchboard.edge.v1.EdgeService/DisconnectConnections", Admin),
+    ("switchboard.edge.v1.EdgeService/TailConversation", Admin),
+    ("switchboard.edge.v1.EdgeService/Drain", Admin),
+    ("switchboard.edge.v1.EdgeService/Resume", Admin),
+    ("switchboard.admin.v1.AdminService/GetLogFilter", Read),
+    ("switchboard.admin.v1.AdminService/SetLogFilter", Admin),
     ("switchboard.webhook.v1.WebhookService/ListDeadLetters", Read),
     ("switchboard.webhook.v1.WebhookService/RetryDeadLetters", Write),
 ];

@@ -38,10 +38,8 @@ impl Trust {
         if roles.contains(&Role::Edge) {
             trust.edge = noting(ServerTls::public(&config.edge.tls, lifecycle), &mut mistakes);
         }
-        if roles.iter().any(|role| *role != Role::Edge) {
-            trust.grpc = noting(ServerTls::grpc(&config.grpc.tls, lifecycle), &mut mistakes);
-            trust.callers = noting(Callers::new(&config.grpc.callers_file, lifecycle), &mut mistakes);
-        }
+        trust.grpc = noting(ServerTls::grpc(&config.grpc.tls, lifecycle), &mut mistakes);
+        trust.callers = noting(Callers::new(&config.grpc.callers_file, lifecycle), &mut mistakes);
         Mistakes::check(mistakes)?;
         Ok(trust)
     }

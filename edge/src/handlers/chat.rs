@@ -1,5 +1,7 @@
 //! A socket in a conversation, in any of the five protocols.
 
+use std::sync::Arc;
+
 use futures_util::{FutureExt as _, future::BoxFuture};
 use switchboard_chassis::{Clock, clock::timestamp, grpc::Peer};
 use switchboard_proto::{
@@ -22,6 +24,8 @@ use crate::{
     session::{Asking, Care, End, Handler, Heard, Io, OptionFuture, Out, Pending},
 };
 
+/// When a message may be sent again that could not be stored just now.
+const RETRY_AFTER_S: u64 = 1;
 /// Messages of the past that are fetched at a time.
 const PAGE_MESSAGES: i32 = 100;
 
@@ -36,14 +40,14 @@ pub(crate) struct ChatHandler {
     viewer: Viewer,
     join: Join,
     conversation_id: String,
-    chat: ChatServiceClient<Peer>,
-    people: People,
-    clock: Clock,
+    backstage: Arc<Backstage>,
     order: Order,
     /// A page of the past that is being fetched.
     page: Option<BoxFuture<'static, Page>>,
     /// What is said before anything else, while it waits for the answer to the first request.
     greeting: Option<Utf8Bytes>,
+    /// Where the conversation is, for who asked for it: said after the greeting.
+    place: Option<Utf8Bytes>,
     first_request: Option<u64>,
 }
 
@@ -52,42 +56,56 @@ pub(crate) struct Entered {
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) viewer: Viewer,
     pub(crate) join: Join,
+    pub(crate) backstage: Arc<Backstage>,
+}
+
+/// What all chat sockets of an edge share.
+pub(crate) struct Backstage {
     pub(crate) chat: ChatServiceClient<Peer>,
     pub(crate) people: People,
     pub(crate) clock: Clock,
 }
 
 impl ChatHandler {
-    /// For somebody who entered a conversation; `after` replays what came after this message first.
+    /// For somebody who entered a conversation; `after` replays what came after this message, or after a place that was
+    /// told before, first. `@` asks for the place, and replays nothing.
     pub(crate) fn new(entered: Entered, conversation: &Conversation, after: Option<String>) -> Self {
-        let Entered { dialect, viewer, join, chat, people, clock } = entered;
-        let now = dialect::iso(Some(timestamp(clock.now())));
+        let Entered { dialect, viewer, join, backstage } = entered;
+        let now = dialect::iso(Some(timestamp(backstage.clock.now())));
         let mut handler = Self {
             greeting: dialect.greeting(conversation, &viewer, &now),
             dialect,
             viewer,
             join,
             conversation_id: conversation.id.clone(),
-            chat,
-            people,
-            clock,
+            backstage,
             order: Order::live(conversation.last_seq),
+            place: None,
             page: None,
             first_request: None,
         };
-        if let Some(after) = after {
-            handler.order = Order::replaying(conversation.last_seq);
-            handler.fetch(0, after);
+        match after.as_deref().map(After::read) {
+            None => {}
+            Some(After::AskedFor) => handler.place = Some(dialect::place(conversation.last_seq)),
+            Some(After::Place(seq)) => {
+                handler.order = Order::live(seq.min(conversation.last_seq));
+                handler.order.raise(conversation.last_seq);
+                handler.catch_up();
+            }
+            Some(After::Message(id)) => {
+                handler.order = Order::replaying(conversation.last_seq);
+                handler.fetch(0, id.to_owned());
+            }
         }
         handler
     }
 
     /// Says the greeting, if it has not been said: before anything else.
     async fn say_greeting<S: Io>(&mut self, out: &mut Out<'_, S>) -> Result<(), End> {
-        match self.greeting.take() {
-            Some(greeting) => out.feed(greeting).await,
-            None => Ok(()),
+        for said in [self.greeting.take(), self.place.take()].into_iter().flatten() {
+            out.feed(said).await?;
         }
+        Ok(())
     }
 
     async fn show<S: Io>(&mut self, told: &Told<wire::Chat>, out: &mut Out<'_, S>) -> Result<(), End> {
@@ -95,11 +113,21 @@ impl ChatHandler {
         let text = match told.encoded(view) {
             Some(text) => text,
             None => {
-                let person = self.people.of(self.dialect, &told.event).await;
+                let person = self.backstage.people.of(self.dialect, &told.event).await;
                 told.encode(view, || self.dialect.encode(&told.event, view, &person))
             }
         };
-        out.feed(text).await
+        out.feed(self.named(text, &told.event)).await
+    }
+
+    /// Names a message to its sender as the sender named it.
+    fn named(&self, text: Utf8Bytes, event: &Event) -> Utf8Bytes {
+        match event {
+            Event::Message(message) if message.sender_id == self.viewer.user_id => {
+                dialect::about(text, &message.client_message_id, None)
+            }
+            _ => text,
+        }
     }
 
     /// Fetches what is missing, unless that is happening already.
@@ -119,7 +147,7 @@ impl ChatHandler {
             role: self.join.role.clone(),
             ..ListMessagesRequest::default()
         };
-        let (chat, head) = (self.chat.clone(), self.order.head());
+        let (chat, head) = (self.backstage.chat.clone(), self.order.head());
         let fetching = async move {
             let list = || {
                 let (mut chat, request) = (chat.clone(), request.clone());
@@ -128,6 +156,14 @@ impl ChatHandler {
             (head, patiently(list).await)
         };
         self.page = Some(fetching.boxed());
+    }
+
+    /// What the client is told whose action was refused: which message it was, and whether to send it again.
+    fn refused(&self, refused: &Refused, action: &Action) -> Utf8Bytes {
+        let text = self.dialect.refused(refused, Some(action));
+        let Action::Send(send) = action else { return text };
+        let is_passing = matches!(refused.reason(), RefusalReason::Overloaded | RefusalReason::Unavailable);
+        dialect::about(text, &send.client_message_id, is_passing.then_some(RETRY_AFTER_S))
     }
 
     /// A session that was in is not let in again: for good, or just now.
@@ -175,8 +211,9 @@ impl Handler for ChatHandler {
         match self.dialect.decode(text, &self.viewer) {
             // The id is ours, so that a repeat over another stream is known.
             Decoded::Act(Action::Send(send)) => {
-                Decoded::Act(Action::Send(Send { id: self.clock.new_id().to_string(), ..send }))
+                Decoded::Act(Action::Send(Send { id: self.backstage.clock.new_id().to_string(), ..send }))
             }
+            Decoded::Reply(reply) => Decoded::Reply(dialect::about(reply, &dialect::named_in(text), None)),
             other => other,
         }
     }
@@ -194,7 +231,7 @@ impl Handler for ChatHandler {
             reason: RefusalReason::Unavailable.into(),
             message: "temporarily unavailable; nothing was stored, send it again".to_owned(),
         };
-        self.dialect.refused(&refused, Some(action))
+        self.refused(&refused, action)
     }
 
     fn care(action: &Action) -> Care {
@@ -236,7 +273,7 @@ impl Handler for ChatHandler {
                 Some(Action::Join(_)) => return self.unseated(refused),
                 // The client did not ask for it.
                 Some(_) if is_first => {}
-                Some(action) => out.feed(self.dialect.refused(refused, Some(&action))).await?,
+                Some(action) => out.feed(self.refused(refused, &action)).await?,
                 // It was asked again meanwhile, on another stream.
                 None => {}
             },
@@ -267,8 +304,9 @@ impl Handler for ChatHandler {
                 for message in page.messages {
                     let event = Event::Message(message);
                     if let Some(view) = self.dialect.view(&event, &self.viewer) {
-                        let person = self.people.of(self.dialect, &event).await;
-                        out.feed(self.dialect.encode(&event, view, &person)).await?;
+                        let person = self.backstage.people.of(self.dialect, &event).await;
+                        let text = self.dialect.encode(&event, view, &person);
+                        out.feed(self.named(text, &event)).await?;
                     }
                 }
             }
@@ -289,7 +327,42 @@ impl Handler for ChatHandler {
     }
 }
 
+/// What is to be replayed.
+#[derive(Debug, PartialEq, Eq)]
+enum After<'a> {
+    /// Nothing: where the conversation is was asked for.
+    AskedFor,
+    /// What came after a place.
+    Place(u64),
+    /// What came after a message.
+    Message(&'a str),
+}
+
+impl<'a> After<'a> {
+    fn read(after: &'a str) -> Self {
+        match after.strip_prefix('@').map(|place| (place, place.parse())) {
+            Some(("", _)) => Self::AskedFor,
+            Some((_, Ok(seq))) => Self::Place(seq),
+            _ => Self::Message(after),
+        }
+    }
+}
+
 /// Whether an action sent a message of another id.
 fn is_other_send(action: &Action, id: &str) -> bool {
     matches!(action, Action::Send(send) if send.id != id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_replayed() {
+        assert_eq!(After::read("@"), After::AskedFor);
+        assert_eq!(After::read("@41"), After::Place(41));
+        for id in ["41", "0190d3f0-0000-7000-8000-000000000001", "@-1", "@x"] {
+            assert_eq!(After::read(id), After::Message(id));
+        }
+    }
 }

@@ -215,12 +215,15 @@ impl Handler for NotificationsHandler {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_chassis::{Secret, grpc::remote_peer};
+    use switchboard_chassis::{Secret, grpc::remote_peer, metrics::Counter};
     use switchboard_proto::notification::v1::{InboxChanged, Joined, Notification};
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
-    use crate::session::tests::pair;
+    use crate::{
+        connections::{self, Counted},
+        session::tests::pair,
+    };
 
     fn inbox(unread_count: i64, last_seq: u64, revision: u64) -> Inbox {
         Inbox { unread_count, last_seq, revision }
@@ -247,9 +250,11 @@ mod tests {
         let peer = remote_peer("http://127.0.0.1:1", &Secret::default()).expect("a URL");
         let service = NotificationServiceClient::new(peer);
         let mut handler = NotificationsHandler::new(Join::default(), inbox(5, 5, 5), service);
-        let (mut ours, mut client) = pair().await;
+        let (ours, mut client) = pair().await;
+        let mut ours = Counted::new(ours, std::sync::Arc::new(connections::tests::any()));
         for step in steps {
-            let mut out = Out::new(&mut ours);
+            let sent = Counter::default();
+            let mut out = Out::new(&mut ours, &sent);
             match step {
                 Step::Hear(event) => {
                     handler.hear(&Told::new(event, None), None, &mut out).await.expect("well");

@@ -75,7 +75,7 @@ async fn dispatch<B: Buf, E>(
 
 async fn create_session(call: &Call<'_>, device_id: String) -> Answer {
     // A device that was made inactive does not make itself active.
-    let request = RegisterDeviceRequest { device_id, keep_inactive: true };
+    let request = RegisterDeviceRequest { device_id, keep_inactive: true, ..RegisterDeviceRequest::default() };
     let done = call.edge.identity.clone().register_device(request).await?.into_inner();
     let device = done.device.unwrap_or_default();
     let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };

@@ -39,6 +39,10 @@ pub struct Conversation {
     /// When it last changed: opened, closed, or got a message.
     #[prost(message, optional, tag = "9")]
     pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Only for ExportConversations and ImportConversations: the same people have another one, so that this one is reached
+    /// by its id or number alone.
+    #[prost(bool, tag = "10")]
+    pub secondary: bool,
 }
 /// A stored message.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -147,6 +151,10 @@ pub struct Join {
     /// The session was in before its stream broke: its coming is only told if its going was.
     #[prost(bool, tag = "6")]
     pub again: bool,
+    /// Somebody looks on who needs no seat: is told everything and may do nothing, and nobody is told of the coming and
+    /// going. `user_id`, `role` and `kinds` are not looked at.
+    #[prost(bool, tag = "7")]
+    pub unseen: bool,
     /// Which one.
     #[prost(oneof = "join::Conversation", tags = "1, 2")]
     pub conversation: ::core::option::Option<join::Conversation>,
@@ -308,7 +316,7 @@ pub struct Joined {
     /// The conversation as it is now. Messages after its `last_seq` follow; those before are read with ListMessages.
     #[prost(message, optional, tag = "1")]
     pub conversation: ::core::option::Option<Conversation>,
-    /// The role in which the session entered.
+    /// The role in which the session entered; empty for who is unseen.
     #[prost(string, tag = "2")]
     pub role: ::prost::alloc::string::String,
 }
@@ -647,126 +655,93 @@ pub struct EraseUserResponse {
     #[prost(int64, tag = "2")]
     pub seats_erased: i64,
 }
-/// From where, and what.
+/// Asks for a page of all conversations.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchRequest {
-    /// The cursor of a response, to go on after it; empty begins at `start`.
-    #[prost(string, tag = "1")]
-    pub cursor: ::prost::alloc::string::String,
-    /// Without a cursor.
-    #[prost(enumeration = "WatchStart", tag = "2")]
-    pub start: i32,
-    /// Only of conversations of these kinds; none is all.
-    #[prost(enumeration = "ConversationKind", repeated, tag = "3")]
-    pub kinds: ::prost::alloc::vec::Vec<i32>,
-    /// Only events of these types; none is all.
-    #[prost(enumeration = "WatchEventType", repeated, tag = "4")]
-    pub types: ::prost::alloc::vec::Vec<i32>,
-}
-/// Something that happened, or a place to go on from.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchResponse {
-    /// Goes on after this. Opaque; at most 200 characters.
-    #[prost(string, tag = "1")]
-    pub cursor: ::prost::alloc::string::String,
-    /// The kind of the conversation in which it happened.
-    #[prost(enumeration = "ConversationKind", tag = "2")]
-    pub kind: i32,
-    /// What happened.
-    #[prost(oneof = "watch_response::Event", tags = "3, 4, 5, 6, 7, 15")]
-    pub event: ::core::option::Option<watch_response::Event>,
-}
-/// Nested message and enum types in `WatchResponse`.
-pub mod watch_response {
-    /// What happened.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Event {
-        /// As it is stored now.
-        #[prost(message, tag = "3")]
-        Message(super::Message),
-        /// As it is now: what came after follows.
-        #[prost(message, tag = "4")]
-        ConversationOpened(super::WatchedOpening),
-        /// As it is now.
-        #[prost(message, tag = "5")]
-        ConversationClosed(super::WatchedClosing),
-        /// Kept for 30 days; the messages themselves say how far they got.
-        #[prost(message, tag = "6")]
-        Receipts(super::WatchedReceipts),
-        /// Whoever keeps copies erases them, too.
-        #[prost(message, tag = "7")]
-        Erased(super::WatchedErasure),
-        /// Nothing that was asked for happened up to this cursor. The first response is one; then, at least every 10 s in which
-        /// nothing else is sent.
-        #[prost(message, tag = "15")]
-        Heartbeat(super::WatchHeartbeat),
-    }
-}
-/// A conversation was opened.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchedOpening {
-    /// As it is now.
-    #[prost(message, optional, tag = "1")]
-    pub conversation: ::core::option::Option<Conversation>,
-}
-/// A conversation was closed.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchedClosing {
-    /// As it is now.
-    #[prost(message, optional, tag = "1")]
-    pub conversation: ::core::option::Option<Conversation>,
-}
-/// Receipts moved forward.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchedReceipts {
-    /// The conversation's UUID.
-    #[prost(string, tag = "1")]
-    pub conversation_id: ::prost::alloc::string::String,
-    /// Whose doing it was.
+pub struct ExportConversationsRequest {
+    /// At most 200; 0 takes 50.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// From the answer before; empty for the first page.
     #[prost(string, tag = "2")]
-    pub user_id: ::prost::alloc::string::String,
-    /// In which role.
-    #[prost(string, tag = "3")]
-    pub role: ::prost::alloc::string::String,
-    /// How far.
-    #[prost(enumeration = "MessageStatus", tag = "4")]
-    pub status: i32,
-    /// Which messages.
-    #[prost(message, repeated, tag = "5")]
-    pub messages: ::prost::alloc::vec::Vec<SeqRange>,
-    /// When.
-    #[prost(message, optional, tag = "6")]
-    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    pub page_token: ::prost::alloc::string::String,
+    /// Only those that changed at this time or later.
+    #[prost(message, optional, tag = "3")]
+    pub updated_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// When set, only these; at most 200.
+    #[prost(string, repeated, tag = "4")]
+    pub conversation_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// Messages of a conversation by their `seq`.
+/// A page of conversations.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExportConversationsResponse {
+    /// The page.
+    #[prost(message, repeated, tag = "1")]
+    pub conversations: ::prost::alloc::vec::Vec<Conversation>,
+    /// Where the next page begins; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Names messages.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BatchGetMessagesRequest {
+    /// At most 1,000.
+    #[prost(string, repeated, tag = "1")]
+    pub message_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Those that exist, in no particular order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchGetMessagesResponse {
+    /// The messages. They end early after 2 MiB of text.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<Message>,
+    /// How many of the ids were looked at, when not all were: ask again for the rest; else 0.
+    #[prost(int32, tag = "2")]
+    pub looked_at: i32,
+}
+/// Conversations of another system.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportConversationsRequest {
+    /// At most 200. `id`, `kind` and `created_at` are required; without a number it is given one, without `updated_at` it
+    /// is that of its last message. `last_seq` keeps places of messages that are gone. Seats may be missing, as after an
+    /// erasure; then, and when `secondary`, it is reached by its id or number alone.
+    #[prost(message, repeated, tag = "1")]
+    pub conversations: ::prost::alloc::vec::Vec<Conversation>,
+}
+/// What became of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SeqRange {
-    /// The first.
-    #[prost(uint64, tag = "1")]
-    pub first: u64,
-    /// The last.
-    #[prost(uint64, tag = "2")]
-    pub last: u64,
-}
-/// What a user wrote in a conversation, and the user's seat, were erased.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchedErasure {
-    /// The conversation's UUID.
-    #[prost(string, tag = "1")]
-    pub conversation_id: ::prost::alloc::string::String,
-    /// The SHA-256 of the user's id, in hex: the id itself is gone. It is for comparing with the `sender_id` of copies.
-    #[prost(string, tag = "2")]
-    pub user_id_sha256: ::prost::alloc::string::String,
-    /// How many messages went.
+pub struct ImportConversationsResponse {
+    /// How many are new.
+    #[prost(int64, tag = "1")]
+    pub created: i64,
+    /// How many were there and moved forward.
+    #[prost(int64, tag = "2")]
+    pub updated: i64,
+    /// How many were there as they are.
     #[prost(int64, tag = "3")]
-    pub messages: i64,
-    /// When.
-    #[prost(message, optional, tag = "4")]
-    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    pub unchanged: i64,
 }
-/// Nothing happened.
+/// Messages of another system.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportMessagesRequest {
+    /// At most 1,000. `id`, `conversation_id`, `sender_id`, `sender_role` and `created_at` are required. Without a `seq` one
+    /// takes the next place, and must not be older than the one before it; without a number it is given one. A number that
+    /// is given stays as it is; it should be above those that this system has given already. The text is kept as it is.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<Message>,
+}
+/// What became of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchHeartbeat {}
+pub struct ImportMessagesResponse {
+    /// How many are new.
+    #[prost(int64, tag = "1")]
+    pub created: i64,
+    /// How many were there, and their receipts moved forward.
+    #[prost(int64, tag = "2")]
+    pub updated: i64,
+    /// How many were there as they are.
+    #[prost(int64, tag = "3")]
+    pub unchanged: i64,
+}
 /// Which of the documented front ends a conversation belongs to; it decides who may sit in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1004,84 +979,6 @@ impl RefusalReason {
             "REFUSAL_REASON_OVERLOADED" => Some(Self::Overloaded),
             "REFUSAL_REASON_UNAVAILABLE" => Some(Self::Unavailable),
             "REFUSAL_REASON_ALREADY_EXISTS" => Some(Self::AlreadyExists),
-            _ => None,
-        }
-    }
-}
-/// Where a watcher begins without a cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum WatchStart {
-    /// Read as NOW.
-    Unspecified = 0,
-    /// With what is stored from now on.
-    Now = 1,
-    /// With the oldest that there is. What was stored before the feed existed comes first, conversation by conversation.
-    Oldest = 2,
-}
-impl WatchStart {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "WATCH_START_UNSPECIFIED",
-            Self::Now => "WATCH_START_NOW",
-            Self::Oldest => "WATCH_START_OLDEST",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "WATCH_START_UNSPECIFIED" => Some(Self::Unspecified),
-            "WATCH_START_NOW" => Some(Self::Now),
-            "WATCH_START_OLDEST" => Some(Self::Oldest),
-            _ => None,
-        }
-    }
-}
-/// A kind of event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum WatchEventType {
-    /// Never sent.
-    Unspecified = 0,
-    /// A message was stored.
-    Message = 1,
-    /// A conversation was opened.
-    ConversationOpened = 2,
-    /// A conversation was closed.
-    ConversationClosed = 3,
-    /// Receipts moved forward.
-    Receipts = 4,
-    /// A user's messages were erased.
-    Erased = 5,
-}
-impl WatchEventType {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "WATCH_EVENT_TYPE_UNSPECIFIED",
-            Self::Message => "WATCH_EVENT_TYPE_MESSAGE",
-            Self::ConversationOpened => "WATCH_EVENT_TYPE_CONVERSATION_OPENED",
-            Self::ConversationClosed => "WATCH_EVENT_TYPE_CONVERSATION_CLOSED",
-            Self::Receipts => "WATCH_EVENT_TYPE_RECEIPTS",
-            Self::Erased => "WATCH_EVENT_TYPE_ERASED",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "WATCH_EVENT_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
-            "WATCH_EVENT_TYPE_MESSAGE" => Some(Self::Message),
-            "WATCH_EVENT_TYPE_CONVERSATION_OPENED" => Some(Self::ConversationOpened),
-            "WATCH_EVENT_TYPE_CONVERSATION_CLOSED" => Some(Self::ConversationClosed),
-            "WATCH_EVENT_TYPE_RECEIPTS" => Some(Self::Receipts),
-            "WATCH_EVENT_TYPE_ERASED" => Some(Self::Erased),
             _ => None,
         }
     }
@@ -1463,18 +1360,13 @@ pub mod chat_service_client {
                 .insert(GrpcMethod::new("switchboard.chat.v1.ChatService", "EraseUser"));
             self.inner.unary(req, path, codec).await
         }
-        /// Everything that is stored, of all conversations, from a place on, without gaps, for as long as the caller reads.
-        /// At least once: whoever stores the cursor after what it did with an event is told that event again after a crash.
-        /// Of a conversation, events come in the order in which they were stored, and messages in the order of `seq`; of
-        /// different conversations, almost. What was erased is not told any more. UNAVAILABLE ends the stream when the instance
-        /// drains: go on from the last cursor.
-        /// INVALID_ARGUMENT for a cursor that is not ours, FAILED_PRECONDITION with the reason CURSOR_AHEAD for one from after
-        /// what this database has seen (it was restored): begin anew. RESOURCE_EXHAUSTED beyond 64 watchers of an instance.
-        pub async fn watch(
+        /// All conversations with all that is kept of them, paged, in the order of the ids. One that is opened meanwhile may be
+        /// missing.
+        pub async fn export_conversations(
             &mut self,
-            request: impl tonic::IntoRequest<super::WatchRequest>,
+            request: impl tonic::IntoRequest<super::ExportConversationsRequest>,
         ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::WatchResponse>>,
+            tonic::Response<super::ExportConversationsResponse>,
             tonic::Status,
         > {
             self.inner
@@ -1487,12 +1379,111 @@ pub mod chat_service_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/switchboard.chat.v1.ChatService/Watch",
+                "/switchboard.chat.v1.ChatService/ExportConversations",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("switchboard.chat.v1.ChatService", "Watch"));
-            self.inner.server_streaming(req, path, codec).await
+                .insert(
+                    GrpcMethod::new(
+                        "switchboard.chat.v1.ChatService",
+                        "ExportConversations",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Messages by their ids, of any conversation; those that do not exist are left out of the answer.
+        pub async fn batch_get_messages(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BatchGetMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchGetMessagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.chat.v1.ChatService/BatchGetMessages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "switchboard.chat.v1.ChatService",
+                        "BatchGetMessages",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stores conversations of another system with their ids, numbers and times, all of them or none. What is there already
+        /// stays and only moves forward: its subject is replaced, it is closed, and changed at a later time. A field that is
+        /// wrong is named with its place, as in `conversations[3].id`. ALREADY_EXISTS when one is there with another kind,
+        /// number or participants, or when its number or its people have another conversation.
+        pub async fn import_conversations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportConversationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportConversationsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.chat.v1.ChatService/ImportConversations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "switchboard.chat.v1.ChatService",
+                        "ImportConversations",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stores messages of another system with their ids, numbers and times behind those that their conversations have, in
+        /// the order of the request, all of them or none; so it may be repeated. Nobody is rung or notified: who is in a
+        /// conversation is told them with its next message, and others find them there. One that is there already stays and
+        /// only moves its receipt forward. ALREADY_EXISTS when the id, or in the conversation the number or client_message_id,
+        /// belongs to another message, or when the conversation has a later one.
+        pub async fn import_messages(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportMessagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.chat.v1.ChatService/ImportMessages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("switchboard.chat.v1.ChatService", "ImportMessages"),
+                );
+            self.inner.unary(req, path, codec).await
         }
     }
 }
@@ -1595,23 +1586,46 @@ pub mod chat_service_server {
             tonic::Response<super::EraseUserResponse>,
             tonic::Status,
         >;
-        /// Server streaming response type for the Watch method.
-        type WatchStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::WatchResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// Everything that is stored, of all conversations, from a place on, without gaps, for as long as the caller reads.
-        /// At least once: whoever stores the cursor after what it did with an event is told that event again after a crash.
-        /// Of a conversation, events come in the order in which they were stored, and messages in the order of `seq`; of
-        /// different conversations, almost. What was erased is not told any more. UNAVAILABLE ends the stream when the instance
-        /// drains: go on from the last cursor.
-        /// INVALID_ARGUMENT for a cursor that is not ours, FAILED_PRECONDITION with the reason CURSOR_AHEAD for one from after
-        /// what this database has seen (it was restored): begin anew. RESOURCE_EXHAUSTED beyond 64 watchers of an instance.
-        async fn watch(
+        /// All conversations with all that is kept of them, paged, in the order of the ids. One that is opened meanwhile may be
+        /// missing.
+        async fn export_conversations(
             &self,
-            request: tonic::Request<super::WatchRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+            request: tonic::Request<super::ExportConversationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExportConversationsResponse>,
+            tonic::Status,
+        >;
+        /// Messages by their ids, of any conversation; those that do not exist are left out of the answer.
+        async fn batch_get_messages(
+            &self,
+            request: tonic::Request<super::BatchGetMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchGetMessagesResponse>,
+            tonic::Status,
+        >;
+        /// Stores conversations of another system with their ids, numbers and times, all of them or none. What is there already
+        /// stays and only moves forward: its subject is replaced, it is closed, and changed at a later time. A field that is
+        /// wrong is named with its place, as in `conversations[3].id`. ALREADY_EXISTS when one is there with another kind,
+        /// number or participants, or when its number or its people have another conversation.
+        async fn import_conversations(
+            &self,
+            request: tonic::Request<super::ImportConversationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportConversationsResponse>,
+            tonic::Status,
+        >;
+        /// Stores messages of another system with their ids, numbers and times behind those that their conversations have, in
+        /// the order of the request, all of them or none; so it may be repeated. Nobody is rung or notified: who is in a
+        /// conversation is told them with its next message, and others find them there. One that is there already stays and
+        /// only moves its receipt forward. ALREADY_EXISTS when the id, or in the conversation the number or client_message_id,
+        /// belongs to another message, or when the conversation has a later one.
+        async fn import_messages(
+            &self,
+            request: tonic::Request<super::ImportMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportMessagesResponse>,
+            tonic::Status,
+        >;
     }
     /// Conversations, their messages, receipts, typing and joins.
     ///
@@ -2152,26 +2166,26 @@ pub mod chat_service_server {
                     };
                     Box::pin(fut)
                 }
-                "/switchboard.chat.v1.ChatService/Watch" => {
+                "/switchboard.chat.v1.ChatService/ExportConversations" => {
                     #[allow(non_camel_case_types)]
-                    struct WatchSvc<T: ChatService>(pub Arc<T>);
+                    struct ExportConversationsSvc<T: ChatService>(pub Arc<T>);
                     impl<
                         T: ChatService,
-                    > tonic::server::ServerStreamingService<super::WatchRequest>
-                    for WatchSvc<T> {
-                        type Response = super::WatchResponse;
-                        type ResponseStream = T::WatchStream;
+                    > tonic::server::UnaryService<super::ExportConversationsRequest>
+                    for ExportConversationsSvc<T> {
+                        type Response = super::ExportConversationsResponse;
                         type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
+                            tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::WatchRequest>,
+                            request: tonic::Request<super::ExportConversationsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ChatService>::watch(&inner, request).await
+                                <T as ChatService>::export_conversations(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -2182,7 +2196,7 @@ pub mod chat_service_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = WatchSvc(inner);
+                        let method = ExportConversationsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2193,7 +2207,144 @@ pub mod chat_service_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.server_streaming(method, req).await;
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.chat.v1.ChatService/BatchGetMessages" => {
+                    #[allow(non_camel_case_types)]
+                    struct BatchGetMessagesSvc<T: ChatService>(pub Arc<T>);
+                    impl<
+                        T: ChatService,
+                    > tonic::server::UnaryService<super::BatchGetMessagesRequest>
+                    for BatchGetMessagesSvc<T> {
+                        type Response = super::BatchGetMessagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BatchGetMessagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChatService>::batch_get_messages(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BatchGetMessagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.chat.v1.ChatService/ImportConversations" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportConversationsSvc<T: ChatService>(pub Arc<T>);
+                    impl<
+                        T: ChatService,
+                    > tonic::server::UnaryService<super::ImportConversationsRequest>
+                    for ImportConversationsSvc<T> {
+                        type Response = super::ImportConversationsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportConversationsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChatService>::import_conversations(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportConversationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.chat.v1.ChatService/ImportMessages" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportMessagesSvc<T: ChatService>(pub Arc<T>);
+                    impl<
+                        T: ChatService,
+                    > tonic::server::UnaryService<super::ImportMessagesRequest>
+                    for ImportMessagesSvc<T> {
+                        type Response = super::ImportMessagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportMessagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChatService>::import_messages(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportMessagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

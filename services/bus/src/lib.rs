@@ -26,6 +26,7 @@
 
 mod config;
 mod local;
+mod metrics;
 mod nats;
 mod parts;
 #[cfg(feature = "testing")]
@@ -34,11 +35,14 @@ pub mod testing;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use switchboard_chassis::Clock;
+use metrics::{BusCounts, SubjectCounts};
+use switchboard_chassis::{Clock, metrics::Metrics};
 
 pub use config::BusConfig;
-pub use local::{LocalBus, LocalSubscription};
-pub use nats::{ConnectError, HEAD_BYTES, NatsBus, NatsSubscription};
+pub use local::LocalBus;
+use local::LocalSubscription;
+use nats::NatsSubscription;
+pub use nats::{ConnectError, HEAD_BYTES, NatsBus};
 pub use parts::{Part, Parts, Subject, Wanted};
 
 /// What a subscriber hears.
@@ -84,6 +88,21 @@ impl Bus {
         if config.is_local() { Ok(Self::local()) } else { NatsBus::connect(config, clock).await.map(Self::Nats) }
     }
 
+    /// Counts what goes over it. To be called before anybody subscribes.
+    pub fn observe(&self, metrics: &Metrics) {
+        match self {
+            Self::Local(bus) => bus.observe(metrics),
+            Self::Nats(bus) => bus.observe(metrics),
+        }
+    }
+
+    fn counts(&self) -> Option<&BusCounts> {
+        match self {
+            Self::Local(bus) => bus.counts(),
+            Self::Nats(bus) => bus.counts(),
+        }
+    }
+
     /// Another member of the same bus.
     #[must_use]
     pub fn another(&self) -> Self {
@@ -96,6 +115,9 @@ impl Bus {
     /// Rings. Never waits and never fails: see the guarantee. The payload is made only if it can be heard.
     pub fn publish(&self, subject: impl Into<Subject>, payload: impl FnOnce() -> Bytes) {
         let subject = subject.into();
+        if let Some(counts) = self.counts() {
+            counts.published.inc();
+        }
         match self {
             Self::Local(bus) => bus.publish(subject, payload),
             Self::Nats(bus) => bus.publish(subject, payload),
@@ -108,10 +130,12 @@ impl Bus {
     /// # Errors
     /// When the bus cannot be reached, or does not allow the subject.
     pub async fn subscribe(&self, subject: &'static str) -> std::io::Result<Subscription> {
-        match self {
-            Self::Local(bus) => Ok(Subscription::Local(bus.subscribe(subject))),
-            Self::Nats(bus) => bus.subscribe(subject).await.map(Subscription::Nats),
-        }
+        let counts = self.counts().map(|counts| counts.subject(subject));
+        let by = match self {
+            Self::Local(bus) => By::Local(bus.subscribe(subject)),
+            Self::Nats(bus) => By::Nats(bus.subscribe(subject).await?),
+        };
+        Ok(Subscription { by, counts })
     }
 
     /// The end of the process: what was published goes out, and all members of this connection say goodbye, so that the
@@ -126,10 +150,14 @@ impl Bus {
 
 /// See [`Bus::subscribe`].
 #[derive(Debug)]
-pub enum Subscription {
-    /// On a [`LocalBus`].
+pub struct Subscription {
+    by: By,
+    counts: Option<SubjectCounts>,
+}
+
+#[derive(Debug)]
+enum By {
     Local(LocalSubscription),
-    /// On a [`NatsBus`].
     Nats(NatsSubscription),
 }
 
@@ -137,17 +165,25 @@ impl Subscription {
     /// Says which parts are heard, besides what is told to all.
     #[must_use]
     pub fn parts(&self) -> &Parts {
-        match self {
-            Self::Local(subscription) => subscription.parts(),
-            Self::Nats(subscription) => subscription.parts(),
+        match &self.by {
+            By::Local(subscription) => subscription.parts(),
+            By::Nats(subscription) => subscription.parts(),
         }
     }
 
     /// The next thing heard; `None` when the bus is gone for good. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Heard> {
-        match self {
-            Self::Local(subscription) => subscription.next().await,
-            Self::Nats(subscription) => subscription.next().await,
+        let heard = match &mut self.by {
+            By::Local(subscription) => subscription.next().await,
+            By::Nats(subscription) => subscription.next().await,
+        };
+        if let Some(counts) = &self.counts {
+            match &heard {
+                Some(Heard::Payload(_)) => _ = counts.received.inc(),
+                Some(Heard::Missed(_)) => _ = counts.missed.inc(),
+                None => {}
+            }
         }
+        heard
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -9,24 +10,29 @@ use std::{
 };
 
 use bytes::Bytes;
+use switchboard_chassis::metrics::Metrics;
 use tokio::sync::broadcast;
 
-use crate::{Heard, Missed, Parts, Subject};
+use crate::{
+    Heard, Missed, Parts, Subject,
+    metrics::{BusCounts, Counts},
+};
 
 /// Payloads that wait for a slow subscriber before it misses the oldest.
 const LOCAL_PAYLOADS_MAX: usize = 1024;
 
 /// See [`Bus::local`](crate::Bus::local).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LocalBus {
     medium: Arc<Medium>,
     member: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Medium {
     members: AtomicU64,
     subjects: RwLock<HashMap<&'static str, Vec<Ear>>>,
+    counts: Counts,
 }
 
 #[derive(Debug)]
@@ -36,9 +42,23 @@ struct Ear {
     sender: broadcast::Sender<Bytes>,
 }
 
+impl fmt::Debug for LocalBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalBus").field("member", &self.member).finish_non_exhaustive()
+    }
+}
+
 impl LocalBus {
     pub(crate) fn new() -> Self {
         Self { medium: Arc::default(), member: 0 }
+    }
+
+    pub(crate) fn observe(&self, metrics: &Metrics) {
+        self.medium.counts.get_or_init(|| BusCounts::new(metrics)).connected.set(1);
+    }
+
+    pub(crate) fn counts(&self) -> Option<&BusCounts> {
+        self.medium.counts.get()
     }
 
     pub(crate) fn another(&self) -> Self {
@@ -78,7 +98,7 @@ impl LocalBus {
 
 /// A [`Subscription`](crate::Subscription) to a [`LocalBus`].
 #[derive(Debug)]
-pub struct LocalSubscription {
+pub(crate) struct LocalSubscription {
     receiver: broadcast::Receiver<Bytes>,
     parts: Parts,
 }

@@ -10,17 +10,23 @@ mod outbox;
 use std::{
     fmt,
     io::{Error, ErrorKind},
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use async_nats::{Client, Event, PublishErrorKind, connection::State};
 use bytes::Bytes;
-use switchboard_chassis::Clock;
+use switchboard_chassis::{
+    Clock,
+    metrics::{Histogram, Metrics},
+};
 use tokio::{
     sync::Notify,
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -32,7 +38,10 @@ use self::{
     listener::{Listener, Sender},
     outbox::{Outbox, Outgoing},
 };
-use crate::{BusConfig, Heard, Parts, Subject};
+use crate::{
+    BusConfig, Heard, Parts, Subject,
+    metrics::{BusCounts, Counts},
+};
 
 /// How long the server may take to confirm a subscription.
 const CONFIRM_MAX: Duration = Duration::from_secs(5);
@@ -52,6 +61,7 @@ struct Connection {
     clock: Clock,
     outbox: Arc<Outbox>,
     ears: Arc<Ears>,
+    counts: Arc<Counts>,
     /// They end with the connection.
     _tasks: JoinSet<()>,
 }
@@ -66,6 +76,22 @@ struct Ear {
     name: &'static str,
     parts: Parts,
     inbox: Inbox,
+    began_at: Instant,
+    round_trip: Option<Histogram>,
+}
+
+impl Ear {
+    /// Its own time, in microseconds.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began_at.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// It heard what it said then.
+    fn echoed(&self, said_at: u64) {
+        if let Some(round_trip) = &self.round_trip {
+            round_trip.observe(Duration::from_micros(self.now().saturating_sub(said_at)).as_secs_f64());
+        }
+    }
 }
 
 impl NatsBus {
@@ -77,10 +103,35 @@ impl NatsBus {
         };
         let (outbox, prefix) = (Arc::<Outbox>::default(), config.subject_prefix.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn(send(outbox.clone(), client.clone(), prefix.clone()));
+        let counts = Arc::<Counts>::default();
+        tasks.spawn(send(outbox.clone(), client.clone(), prefix.clone(), counts.clone()));
         tasks.spawn(keep(outbox.clone(), client.clone(), ears.clone(), nudge));
-        let connection = Connection { client, prefix, clock: clock.clone(), outbox, ears, _tasks: tasks };
+        let connection = Connection { client, prefix, clock: clock.clone(), outbox, ears, counts, _tasks: tasks };
         Ok(Self { connection: Arc::new(connection), member: clock.new_id() })
+    }
+
+    pub(crate) fn observe(&self, metrics: &Metrics) {
+        let mut is_first = false;
+        self.connection.counts.get_or_init(|| {
+            is_first = true;
+            BusCounts::new(metrics)
+        });
+        if !is_first {
+            return;
+        }
+        let (connection, seen) = (Arc::downgrade(&self.connection), AtomicU64::new(0));
+        metrics.sample(move || {
+            let Some(connection) = connection.upgrade() else { return };
+            let Some(counts) = connection.counts.get() else { return };
+            counts.connected.set(is_connected(&connection.client).into());
+            let (bytes, dropped) = connection.outbox.depth();
+            counts.outbox.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            counts.overflow.inc_by(dropped.saturating_sub(seen.swap(dropped, Ordering::Relaxed)));
+        });
+    }
+
+    pub(crate) fn counts(&self) -> Option<&BusCounts> {
+        self.connection.counts.get()
     }
 
     pub(crate) fn another(&self) -> Self {
@@ -89,12 +140,22 @@ impl NatsBus {
 
     pub(crate) fn publish(&self, subject: Subject, payload: impl FnOnce() -> Bytes) {
         let payload = is_connected(&self.connection.client).then(payload);
+        if let (None, Some(counts)) = (&payload, self.counts()) {
+            counts.disconnected.inc();
+        }
         self.connection.outbox.publish(self.member, subject, payload);
     }
 
     pub(crate) async fn subscribe(&self, name: &'static str) -> std::io::Result<NatsSubscription> {
         let Connection { client, prefix, clock, outbox, ears, .. } = &*self.connection;
-        let ear = Arc::new(Ear { id: clock.new_id(), name, parts: Parts::default(), inbox: Inbox::default() });
+        let ear = Arc::new(Ear {
+            id: clock.new_id(),
+            name,
+            parts: Parts::default(),
+            inbox: Inbox::default(),
+            began_at: Instant::now(),
+            round_trip: self.counts().map(|counts| counts.round_trip(name)),
+        });
         let sender = Sender { client: client.clone(), prefix: prefix.clone(), outbox: outbox.clone() };
         let mut listener = Listener::new(ear.clone(), self.member, sender);
         let confirmed = timeout(CONFIRM_MAX, async {
@@ -127,7 +188,7 @@ impl fmt::Debug for NatsBus {
 }
 
 /// A [`Subscription`](crate::Subscription) to a [`NatsBus`].
-pub struct NatsSubscription {
+pub(crate) struct NatsSubscription {
     ear: Arc<Ear>,
     _listener: AbortOnDropHandle<()>,
     _connection: Arc<Connection>,
@@ -186,7 +247,7 @@ fn heed(event: &Event, ears: &Ears, nudge: &Notify) {
 }
 
 /// Sends what waits. What cannot be sent is dropped: its number was taken, so it will be missed.
-async fn send(outbox: Arc<Outbox>, client: Client, prefix: String) {
+async fn send(outbox: Arc<Outbox>, client: Client, prefix: String, counts: Arc<Counts>) {
     loop {
         let (subject, frame) = match outbox.next().await {
             Outgoing::Frame(subject, frame) => (subject, frame),
@@ -204,6 +265,7 @@ async fn send(outbox: Arc<Outbox>, client: Client, prefix: String) {
         match client.publish(subject.after(&prefix), frame.encode()).await {
             Ok(()) => {}
             Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                counts.get().into_iter().for_each(|counts| _ = counts.too_large.inc());
                 let bytes_max = client.max_payload().saturating_sub(HEAD_BYTES);
                 let subject = subject.after(&prefix);
                 tracing::error!(subject, bytes, bytes_max, "a payload is larger than NATS takes: the others miss it");
@@ -221,7 +283,14 @@ async fn keep(outbox: Arc<Outbox>, client: Client, ears: Arc<Ears>, nudge: Arc<N
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = beat.tick() => outbox.beat(),
+            _ = beat.tick() => {
+                outbox.beat();
+                // Without a connection they would wait, and tell of the wait.
+                if is_connected(&client) {
+                    let asks = |ear: &Arc<Ear>| ear.round_trip.is_some();
+                    ears.each(|ear| if asks(&ear) { outbox.echo(ear.id, ear.name.into(), ear.now()) });
+                }
+            }
             () = nudge.notified() => {}
         }
         if !is_connected(&client) {

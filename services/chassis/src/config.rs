@@ -28,6 +28,12 @@ impl Mistakes {
     pub fn check(mistakes: Vec<String>) -> Result<(), Self> {
         if mistakes.is_empty() { Ok(()) } else { Err(Self(mistakes)) }
     }
+
+    /// One by one.
+    #[must_use]
+    pub fn list(&self) -> &[String] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Mistakes {

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header::AUTHORIZATION};
@@ -39,6 +39,7 @@ use crate::{
     Directory, Error, Kind, Lifecycle, Secret,
     directory::Instance,
     error::DOMAIN,
+    metrics::{CounterSeries, Counters, HistogramSeries, Histograms, Metrics, SECONDS},
     preface::Punctual,
     tls::{ClientTls, ServerTls, ServerTlsConfig},
 };
@@ -60,6 +61,9 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For the head of an answer: a unary call, or the opening of a stream.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// In which each answer says the version of the service, to those who may call it.
+pub const VERSION_HEADER: &str = "switchboard-version";
 
 /// `[grpc]`: what this process offers to other services.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,6 +109,7 @@ pub struct Services {
     routes: RoutesBuilder,
     health: HealthReporter,
     guard: Guard,
+    counts: Calls,
 }
 
 impl Services {
@@ -113,7 +118,8 @@ impl Services {
     /// # Panics
     /// When a descriptor set cannot be decoded: a build's fault.
     #[must_use]
-    pub fn new(guard: Guard, descriptors: &[&'static [u8]]) -> Self {
+    pub fn new(guard: Guard, descriptors: &[&'static [u8]], metrics: &Metrics) -> Self {
+        let counts = Calls { calls: metrics.counters(&CALLS), seconds: metrics.histograms(&CALL_SECONDS) };
         let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = || {
             descriptors
@@ -126,10 +132,20 @@ impl Services {
         let mut routes = RoutesBuilder::default();
         routes.add_service(health_service);
         let v1 = reflection().build_v1().expect("descriptor sets are built with this program");
-        routes.add_service(Guarded { inner: v1, guard: guard.clone(), is_for_every_caller: true });
+        routes.add_service(Guarded {
+            inner: v1,
+            guard: guard.clone(),
+            counts: counts.clone(),
+            is_for_every_caller: true,
+        });
         let v1alpha = reflection().build_v1alpha().expect("descriptor sets are built with this program");
-        routes.add_service(Guarded { inner: v1alpha, guard: guard.clone(), is_for_every_caller: true });
-        Self { routes, health, guard }
+        routes.add_service(Guarded {
+            inner: v1alpha,
+            guard: guard.clone(),
+            counts: counts.clone(),
+            is_for_every_caller: true,
+        });
+        Self { routes, health, guard, counts }
     }
 
     /// Adds a service, for callers with the scopes that its methods need.
@@ -143,7 +159,8 @@ impl Services {
             + 'static,
         S::Future: Send + 'static,
     {
-        self.routes.add_service(Guarded { inner: service, guard: self.guard.clone(), is_for_every_caller: false });
+        let (guard, counts) = (self.guard.clone(), self.counts.clone());
+        self.routes.add_service(Guarded { inner: service, guard, counts, is_for_every_caller: false });
         self.health.set_service_status(S::NAME, ServingStatus::Serving).await;
     }
 
@@ -455,11 +472,55 @@ fn unauthenticated(message: &str) -> Status {
     Error::new(Kind::Unauthenticated, "SERVICE_TOKEN_REQUIRED", message).into()
 }
 
+const CALLS: Counters<3> = Counters::new(
+    "switchboard_grpc_requests_total",
+    "Calls that were answered, and streams that were opened, by the code of the answer's head",
+    &["service", "method", "code"],
+);
+const CALL_SECONDS: Histograms<2> = Histograms::new(
+    "switchboard_grpc_request_duration_seconds",
+    "From a call to the head of its answer; of a stream, to its opening",
+    &["service", "method"],
+    SECONDS,
+);
+
+/// What all services count of their calls.
+#[derive(Clone)]
+struct Calls {
+    calls: CounterSeries<3>,
+    seconds: HistogramSeries<2>,
+}
+
+/// One call that is being answered.
+struct Counted {
+    calls: Calls,
+    service: &'static str,
+    method: &'static str,
+    began_at: Instant,
+}
+
+impl Calls {
+    fn call(&self, service: &'static str, method: Option<&'static str>) -> Counted {
+        Counted { calls: self.clone(), service, method: method.unwrap_or("other"), began_at: Instant::now() }
+    }
+}
+
+impl Counted {
+    fn answered(self, response: &Response<Body>) {
+        let Self { calls, service, method, began_at } = self;
+        // A call that failed is answered by a head alone.
+        let code = response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+        calls.calls.of([service, method, &format!("{code:?}")]).inc();
+        calls.seconds.of([service, method]).observe(began_at.elapsed().as_secs_f64());
+    }
+}
+
 /// A service behind the guard.
 #[derive(Clone)]
 struct Guarded<S> {
     inner: S,
     guard: Guard,
+    counts: Calls,
     /// Whatever the scopes of its methods.
     is_for_every_caller: bool,
 }
@@ -470,7 +531,7 @@ impl<S: NamedService> NamedService for Guarded<S> {
 
 impl<S> Service<Request<Body>> for Guarded<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + NamedService,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
@@ -490,13 +551,27 @@ where
             }
             Ok(caller)
         });
+        // Anybody can make up a method.
+        let known = self.guard.scopes.get_key_value(method).map(|(known, _)| *known);
+        let counted = self.counts.call(S::NAME, known.and_then(|known| known.rsplit('/').next()));
         match admitted {
             Ok(caller) => {
                 let span = tracing::info_span!("rpc", method, caller = caller.name());
                 request.extensions_mut().insert(caller);
-                Box::pin(self.inner.call(request).instrument(span))
+                let answered = self.inner.call(request).instrument(span);
+                Box::pin(async move {
+                    let mut response = answered.await?;
+                    counted.answered(&response);
+                    let version = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
+                    response.headers_mut().insert(VERSION_HEADER, version);
+                    Ok(response)
+                })
             }
-            Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
+            Err(status) => {
+                let response = status.into_http();
+                counted.answered(&response);
+                Box::pin(std::future::ready(Ok(response)))
+            }
         }
     }
 }

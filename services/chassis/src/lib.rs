@@ -3,7 +3,9 @@
 //!
 //! This is the only crate that reads the environment, the clock and signals. It knows no service and no protocol.
 
+pub mod admin;
 pub mod audit;
+pub mod batch;
 mod callers;
 pub mod clock;
 pub mod config;
@@ -11,7 +13,9 @@ pub mod db;
 pub mod directory;
 pub mod error;
 pub mod grpc;
+pub mod health;
 pub mod lifecycle;
+pub mod metrics;
 pub mod net;
 mod preface;
 pub mod reload;

@@ -1,13 +1,20 @@
 //! How a process ends: first softly, then hard.
 
 use std::{
+    fmt,
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::metrics::Metrics;
 
 /// How long essential tasks have to finish after the hard end.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -22,6 +29,41 @@ pub struct Lifecycle {
     tasks: TaskTracker,
     essentials: TaskTracker,
     failure: Arc<OnceLock<String>>,
+    health: Arc<Health>,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Health {
+    has_started: AtomicBool,
+    checks: Mutex<Vec<Box<dyn Fn() -> Readiness + Send + Sync>>>,
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").field("has_started", &self.has_started).finish_non_exhaustive()
+    }
+}
+
+/// Whether a process should get work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Yes.
+    Ready,
+    /// Yes, but something is missing.
+    Partly(String),
+    /// No, and why.
+    NotReady(String),
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => writeln!(f, "ready"),
+            Self::Partly(missing) => writeln!(f, "ready, but {missing}"),
+            Self::NotReady(why) => writeln!(f, "{why}"),
+        }
+    }
 }
 
 impl Lifecycle {
@@ -29,6 +71,39 @@ impl Lifecycle {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What this process counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Everything runs that shall run.
+    pub fn started(&self) {
+        self.health.has_started.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks this, too, whenever somebody asks whether the process is ready. Quick, and without waiting.
+    pub fn check(&self, check: impl Fn() -> Readiness + Send + Sync + 'static) {
+        self.health.checks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(check));
+    }
+
+    /// Whether the process should get work.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        if self.is_draining() {
+            return Readiness::NotReady("draining".to_owned());
+        }
+        if !self.health.has_started.load(Ordering::Relaxed) {
+            return Readiness::NotReady("starting".to_owned());
+        }
+        let checks = self.health.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.iter().map(|check| check()).fold(Readiness::Ready, |so_far, next| match (so_far, next) {
+            (worst @ Readiness::NotReady(_), _) | (_, worst @ Readiness::NotReady(_)) => worst,
+            (Readiness::Ready, other) | (other, Readiness::Ready) => other,
+            (Readiness::Partly(one), Readiness::Partly(other)) => Readiness::Partly(format!("{one}; {other}")),
+        })
     }
 
     /// Begins the soft end.
@@ -40,6 +115,7 @@ impl Lifecycle {
     pub fn stop(&self) {
         self.draining.cancel();
         self.stopping.cancel();
+        self.metrics.forget_samplers();
     }
 
     /// Whether the soft end has begun.
@@ -121,6 +197,16 @@ impl Lifecycle {
         }
     }
 
+    /// Tells the service manager (systemd, by `NOTIFY_SOCKET`) that the process serves, and later that it drains.
+    pub fn tell_service_manager(&self) {
+        tell(NotifyState::Ready);
+        let lifecycle = self.clone();
+        self.spawn(async move {
+            lifecycle.drained().await;
+            tell(NotifyState::Stopping);
+        });
+    }
+
     /// Drains at the first SIGTERM or SIGINT, stops at the second.
     ///
     /// # Errors
@@ -147,11 +233,33 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
+fn tell(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_process_is_ready_when_it_has_started_and_everything_says_so() {
+        let lifecycle = Lifecycle::new();
+        assert_eq!(lifecycle.readiness(), Readiness::NotReady("starting".to_owned()));
+        lifecycle.started();
+        assert_eq!(lifecycle.readiness(), Readiness::Ready);
+        lifecycle.check(|| Readiness::Partly("no link to: presence".to_owned()));
+        lifecycle.check(|| Readiness::Ready);
+        assert_eq!(lifecycle.readiness().to_string(), "ready, but no link to: presence\n");
+        lifecycle.check(|| Readiness::NotReady("no link to: chat".to_owned()));
+        lifecycle.check(|| Readiness::Ready);
+        assert_eq!(lifecycle.readiness(), Readiness::NotReady("no link to: chat".to_owned()));
+        lifecycle.drain();
+        assert_eq!(lifecycle.readiness(), Readiness::NotReady("draining".to_owned()));
+    }
 
     #[tokio::test]
     async fn a_task_that_fails_ends_the_process_with_its_reason() {

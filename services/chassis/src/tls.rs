@@ -16,10 +16,13 @@ use tokio::{
 use tokio_rustls::{
     TlsAcceptor, TlsConnector, client,
     rustls::{
-        self, ClientConfig, RootCertStore, ServerConfig,
-        client::Resumption,
-        crypto::{CryptoProvider, ring},
-        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+        self, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+        client::{
+            Resumption,
+            danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        },
+        crypto::{self, CryptoProvider, ring},
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
         server::{NoServerSessionStorage, WebPkiClientVerifier},
     },
     server,
@@ -38,8 +41,8 @@ const GRPC_HANDSHAKES_MAX: usize = 1_024;
 /// After an error that is not the caller's, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-const HTTP2: &[u8] = b"h2";
-const HTTP1: &[u8] = b"http/1.1";
+pub(crate) const HTTP2: &[u8] = b"h2";
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
 
 /// An accepted connection.
 pub type TlsStream = server::TlsStream<TcpStream>;
@@ -339,6 +342,66 @@ fn client_config(config: &ClientTlsConfig, files: &mut Files) -> Result<ClientCo
     made.resumption = Resumption::disabled();
     made.alpn_protocols = vec![HTTP2.to_vec()];
     Ok(made)
+}
+
+/// How a health check calls, which takes any certificate; see [`crate::health`].
+pub(crate) fn asking_config(shown: &ClientTlsConfig, protocol: &[u8]) -> Result<ClientConfig, String> {
+    let section = "services.tls";
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("{section}: {error}"))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())));
+    let mut made = if given(&shown.certificate_file) {
+        let (chain, key) = identity(section, &shown.certificate_file, &shown.key_file, &mut Files::default())?;
+        builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| mismatch(section, &shown.certificate_file, &shown.key_file, &error))?
+    } else {
+        builder.with_no_client_auth()
+    };
+    made.resumption = Resumption::disabled();
+    made.alpn_protocols = vec![protocol.to_vec()];
+    Ok(made)
+}
+
+/// Whoever holds the key of the certificate that it shows.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 fn mismatch(section: &str, certificate_file: &Path, key_file: &Path, error: &rustls::Error) -> String {

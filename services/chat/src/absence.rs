@@ -8,11 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 use serde::{Deserialize, Serialize};
-use switchboard_chassis::{Clock, Lifecycle, Micros, grpc::Peer};
+use switchboard_chassis::{Clock, Lifecycle, Micros, batch::GroupCommit, grpc::Peer};
 use switchboard_proto::notification::v1::{
     BatchNotifyRequest, NotifyRequest, notification_service_client::NotificationServiceClient,
 };
-use switchboard_sessions::{GroupCommit, start_group_commit};
 use switchboard_webhooks::WebhooksConfig;
 use uuid::Uuid;
 
@@ -28,7 +27,7 @@ const BATCH_MAX: u32 = 500;
 /// How often is looked for bursts that have ended.
 const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
-/// `[chat]`: when somebody who is not there is notified of a message.
+/// `[chat]`: when somebody who is not there is notified of a message, and how long messages are kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChatConfig {
@@ -38,11 +37,18 @@ pub struct ChatConfig {
     pub notify_delay_ms: u64,
     /// After so long without a message another one is news again, in seconds.
     pub notify_burst_s: u64,
+    /// Messages that are older are removed, in days; 0 keeps them.
+    pub retention_days: u32,
 }
 
 impl Default for ChatConfig {
     fn default() -> Self {
-        Self { notify_kinds: vec![NotifyKind::Consultation], notify_delay_ms: 2_000, notify_burst_s: 300 }
+        Self {
+            notify_kinds: vec![NotifyKind::Consultation],
+            notify_delay_ms: 2_000,
+            notify_burst_s: 300,
+            retention_days: 0,
+        }
     }
 }
 
@@ -123,7 +129,7 @@ pub(crate) type Arrivals = GroupCommit<Arrival>;
 
 /// Notes arrivals, many at once.
 pub(crate) fn arrivals(store: Arc<Store>, lifecycle: &Lifecycle) -> Arrivals {
-    start_group_commit("chat arrivals", lifecycle, move |arrivals: Vec<Arrival>| {
+    GroupCommit::start("chat arrivals", lifecycle, move |arrivals: Vec<Arrival>| {
         let store = store.clone();
         async move {
             if store.came(&arrivals).await.is_err() {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use switchboard_chassis::{Error, audit::Asked};
 use switchboard_proto::{
     chat::v1::{
-        CloseConversationRequest, CloseConversationResponse, ConversationSummary, ConverseRequest, EraseUserRequest,
-        EraseUserResponse, GetConversationRequest, GetConversationResponse, ListContactsRequest, ListContactsResponse,
-        ListConversationsRequest, ListConversationsResponse, ListMessagesRequest, ListMessagesResponse,
-        OpenConversationRequest, OpenConversationResponse, SendMessageRequest, SendMessageResponse,
-        UpdateReceiptsRequest, UpdateReceiptsResponse, WatchRequest, chat_service_server::ChatService,
+        BatchGetMessagesRequest, BatchGetMessagesResponse, CloseConversationRequest, CloseConversationResponse,
+        ConversationSummary, ConverseRequest, EraseUserRequest, EraseUserResponse, ExportConversationsRequest,
+        ExportConversationsResponse, GetConversationRequest, GetConversationResponse, ImportConversationsRequest,
+        ImportConversationsResponse, ImportMessagesRequest, ImportMessagesResponse, ListContactsRequest,
+        ListContactsResponse, ListConversationsRequest, ListConversationsResponse, ListMessagesRequest,
+        ListMessagesResponse, OpenConversationRequest, OpenConversationResponse, SendMessageRequest,
+        SendMessageResponse, UpdateReceiptsRequest, UpdateReceiptsResponse, WatchRequest, chat_service_server::ChatService,
         converse_response::Event, get_conversation_request,
     },
     wire,
@@ -22,6 +24,7 @@ use crate::{
     converse::Rooms,
     convert,
     hub::Admitted,
+    import,
     model::{self, Conversation, Kind, MessageName, Refusal, Role},
     rules,
     store::{ConversationKey, MessagesFrom, Summary, Whose},
@@ -34,6 +37,9 @@ const CONVERSATIONS_PAGE_MAX: u32 = 200;
 const CONTACTS_PAGE_DEFAULT: u32 = 100;
 const CONTACTS_PAGE_MAX: u32 = 1000;
 const MESSAGES_PAGE_MAX: u32 = 1000;
+/// An answer ends early after so many bytes of text; what is looked up at a time always fits above it.
+const ANSWER_BYTES: usize = 2 << 20;
+const MESSAGES_LOOKED_UP: usize = 16;
 
 /// The chat service.
 pub struct Chat {
@@ -52,7 +58,7 @@ impl Chat {
     async fn admitted(&self, conversation_id: &str, user_id: String, role: &str) -> Result<Admitted, Status> {
         let conversation = Arc::new(self.conversation(conversation_id).await?);
         let role = rules::enter(&conversation, &user_id, role)?;
-        Ok(Admitted { conversation, user_id, role })
+        Ok(Admitted { conversation, user_id, role, unseen: false })
     }
 }
 
@@ -248,6 +254,91 @@ impl ChatService for Chat {
             seats_erased: i64::try_from(seats).unwrap_or(i64::MAX),
         }))
     }
+
+    async fn export_conversations(
+        &self,
+        request: Request<ExportConversationsRequest>,
+    ) -> Result<Response<ExportConversationsResponse>, Status> {
+        let ExportConversationsRequest { page_size: asked, page_token, updated_since, conversation_ids } =
+            request.into_inner();
+        let size = page_size(asked, CONVERSATIONS_PAGE_MAX)?;
+        let wrong = |_| Error::invalid("page_token", "is not one that we gave");
+        let after = if page_token.is_empty() { None } else { Some(Uuid::try_parse(&page_token).map_err(wrong)?) };
+        let since = import::time("updated_since", updated_since)?;
+        if conversation_ids.len() > import::CONVERSATIONS_MAX {
+            return Err(Error::invalid("conversation_ids", "at most 200").into());
+        }
+        let only: Vec<Uuid> = conversation_ids.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect();
+        if only.is_empty() && !conversation_ids.is_empty() {
+            return Ok(Response::new(Default::default()));
+        }
+        let page = self.rooms.store.export(after, &only, since, size).await?;
+        let is_full = page.len() == usize::try_from(size).unwrap_or(usize::MAX);
+        let next_page_token = page.last().filter(|_| is_full).map(|(last, _)| last.id.to_string()).unwrap_or_default();
+        let conversations = page.into_iter().map(|(conversation, secondary)| {
+            switchboard_proto::chat::v1::Conversation { secondary, ..convert::conversation(&conversation) }
+        });
+        Ok(Response::new(ExportConversationsResponse { conversations: conversations.collect(), next_page_token }))
+    }
+
+    async fn batch_get_messages(
+        &self,
+        request: Request<BatchGetMessagesRequest>,
+    ) -> Result<Response<BatchGetMessagesResponse>, Status> {
+        let ids = request.into_inner().message_ids;
+        if ids.len() > import::MESSAGES_MAX {
+            return Err(Error::invalid("message_ids", "at most 1000").into());
+        }
+        let (mut messages, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
+        for part in ids.chunks(MESSAGES_LOOKED_UP) {
+            if bytes >= ANSWER_BYTES {
+                return Ok(Response::new(BatchGetMessagesResponse { messages, looked_at }));
+            }
+            // Nothing has a name that is no id.
+            let part_ids: Vec<Uuid> = part.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect();
+            for message in self.rooms.store.messages_by_id(&part_ids).await? {
+                bytes += message.body.content.len() + message.body.metadata_json.len() + message.body.media_url.len();
+                messages.push(convert::message(message));
+            }
+            looked_at += i32::try_from(part.len()).unwrap_or(i32::MAX);
+        }
+        Ok(Response::new(BatchGetMessagesResponse { messages, looked_at: 0 }))
+    }
+
+    async fn import_conversations(
+        &self,
+        request: Request<ImportConversationsRequest>,
+    ) -> Result<Response<ImportConversationsResponse>, Status> {
+        let lines = request.into_inner().conversations;
+        if lines.len() > import::CONVERSATIONS_MAX {
+            return Err(Error::invalid("conversations", "at most 200").into());
+        }
+        let read =
+            |(place, line)| import::conversation(line).map_err(|wrong| import::at("conversations", place, wrong));
+        let lines = lines.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+        let import::Counts { created, updated, unchanged } = self.rooms.store.import_conversations(&lines).await??;
+        let [created, updated, unchanged] = [created, updated, unchanged].map(count);
+        Ok(Response::new(ImportConversationsResponse { created, updated, unchanged }))
+    }
+
+    async fn import_messages(
+        &self,
+        request: Request<ImportMessagesRequest>,
+    ) -> Result<Response<ImportMessagesResponse>, Status> {
+        let lines = request.into_inner().messages;
+        if lines.len() > import::MESSAGES_MAX {
+            return Err(Error::invalid("messages", "at most 1000").into());
+        }
+        let read = |(place, line)| import::message(line).map_err(|wrong| import::at("messages", place, wrong));
+        let lines = lines.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+        let import::Counts { created, updated, unchanged } = self.rooms.store.import_messages(lines).await??;
+        let [created, updated, unchanged] = [created, updated, unchanged].map(count);
+        Ok(Response::new(ImportMessagesResponse { created, updated, unchanged }))
+    }
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn page_size(asked: i32, max: u32) -> Result<u32, Error> {

@@ -57,6 +57,10 @@ impl switchboard_sessions::Rooms for Rooms {
 
     fn act(&self, asker: Asker, admitted: &Admitted, action: Action, pending: usize) -> Option<BoxFuture<'static, ()>> {
         match action {
+            _ if admitted.unseen => {
+                asker.refuse(Refusal::new(RefusalReason::NotAParticipant, "who is unseen may do nothing"));
+                None
+            }
             Action::Send(send) => {
                 if let Err((refusal, asker)) = self.send(asker, admitted, send) {
                     asker.refuse(refusal);
@@ -113,7 +117,7 @@ impl Rooms {
             None => return Err(Refusal::invalid("conversation", "is required")),
         };
         let kinds = join.kinds.iter().filter_map(|kind| Kind::try_from(*kind).ok()).collect();
-        let entrant = Entrant { user_id: join.user_id, role: join.role, kinds, again: join.again };
+        let entrant = Entrant { user_id: join.user_id, role: join.role, kinds, again: join.again, unseen: join.unseen };
         self.hub.join(asker, id, part, entrant).await
     }
 
@@ -177,7 +181,7 @@ impl Rooms {
 
     /// Moves a part of the receipts, of messages above `after`.
     pub(crate) async fn read(&self, admitted: &Admitted, reading: &Reading, after: u64) -> Result<Read, Refusal> {
-        let Admitted { conversation, user_id, role } = admitted;
+        let Admitted { conversation, user_id, role, .. } = admitted;
         self.hub.arrived(conversation, user_id);
         let Marked { changed, up_to } =
             self.store.mark(conversation, user_id, *role, reading, after, self.clock.now()).await??;

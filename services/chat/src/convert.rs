@@ -20,6 +20,7 @@ pub(crate) fn conversation(conversation: &Conversation) -> wire::Conversation {
         last_seq: conversation.last_seq,
         created_at: Some(timestamp(conversation.created_at)),
         updated_at: Some(timestamp(conversation.updated_at)),
+        secondary: false,
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) struct Entrant {
     pub(crate) kinds: Vec<Kind>,
     /// It was in before its stream broke.
     pub(crate) again: bool,
+    /// It only looks on, and needs no seat.
+    pub(crate) unseen: bool,
 }
 
 /// A session that is in.
@@ -89,11 +91,19 @@ pub(crate) struct Admitted {
     pub(crate) conversation: Arc<Conversation>,
     pub(crate) user_id: String,
     pub(crate) role: Role,
+    /// It only looks on: it is nobody here, and may do nothing.
+    pub(crate) unseen: bool,
 }
 
 impl Hub {
     pub(crate) fn new(store: Arc<Store>, doorbell: Doorbell, clock: Clock, noted: Noted, arrivals: Arrivals) -> Self {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), store, doorbell, clock, noted, arrivals }
+    }
+
+    /// How many conversations are open here.
+    pub(crate) fn rooms(&self) -> i64 {
+        let rooms = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len());
+        i64::try_from(rooms.sum::<usize>()).unwrap_or(i64::MAX)
     }
 
     fn shard(&self, id: Uuid) -> MutexGuard<'_, HashMap<Uuid, Room>> {
@@ -170,7 +180,10 @@ impl Hub {
     }
 
     fn admit(&self, room: &mut OpenRoom, asker: &Asker, entrant: Entrant) -> Result<Admitted, Refusal> {
-        let Entrant { user_id, role, kinds, again } = entrant;
+        let Entrant { user_id, role, kinds, again, unseen } = entrant;
+        if unseen {
+            return Ok(look_on(room, asker));
+        }
         if !kinds.is_empty() && !kinds.contains(&room.conversation.kind) {
             return Err(model::no_conversation());
         }
@@ -188,7 +201,7 @@ impl Hub {
             self.tell_everywhere(room, Event::ParticipantJoined(joined), None);
         }
         self.arrived(&room.conversation, &user_id);
-        Ok(Admitted { conversation: room.conversation.clone(), user_id, role })
+        Ok(Admitted { conversation: room.conversation.clone(), user_id, role, unseen: false })
     }
 
     /// Somebody is in a conversation, and misses nothing any more.
@@ -234,7 +247,9 @@ impl Hub {
             return;
         }
         let person = (admitted.user_id.clone(), admitted.role);
-        if let Some(sessions) = room.people.get_mut(&person) {
+        if !admitted.unseen
+            && let Some(sessions) = room.people.get_mut(&person)
+        {
             *sessions -= 1;
             if *sessions == 0 {
                 room.people.remove(&person);
@@ -453,6 +468,14 @@ impl OpenRoom {
         let conversation = Conversation { openness: Openness::Closed, ..(*self.conversation).clone() };
         self.conversation = Arc::new(conversation);
     }
+}
+
+/// Lets somebody in who is nobody in the room.
+fn look_on(room: &mut OpenRoom, asker: &Asker) -> Admitted {
+    let conversation = WireConversation { last_seq: room.told, ..convert::conversation(&room.conversation) };
+    room.audience.enter(&asker.link, asker.session);
+    asker.tell(Event::Joined(Joined { conversation: Some(conversation), role: String::new() }));
+    Admitted { conversation: room.conversation.clone(), user_id: String::new(), role: Role::Staff, unseen: true }
 }
 
 struct Abandon<'a> {

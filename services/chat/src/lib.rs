@@ -16,8 +16,11 @@ mod convert;
 mod doorbell;
 mod hooks;
 mod hub;
+mod import;
+mod metrics;
 mod model;
 mod order;
+mod retention;
 mod rules;
 mod store;
 mod watch;
@@ -60,7 +63,7 @@ pub async fn service(
     lifecycle: &Lifecycle,
 ) -> std::io::Result<(ChatServiceServer<Chat>, Absences, Outbox)> {
     let outbox = Outbox::new("chat", &db, webhooks, clock.clone())?;
-    let store = Arc::new(store::Store::new(db, config.burst(), outbox.clone()));
+    let store = Arc::new(store::Store::new(db, config.burst(), outbox.clone(), lifecycle));
     store.prepare_feed().await.map_err(std::io::Error::other)?;
     outbox.deliver(lifecycle)?;
     forget_receipts(store.clone(), clock.clone(), lifecycle);
@@ -71,7 +74,10 @@ pub async fn service(
     let (doorbell, subscription) = doorbell::Doorbell::take(bus, bell).await?;
     let hub = Arc::new(hub::Hub::new(store.clone(), doorbell, clock.clone(), noted.clone(), arrivals));
     doorbell::listen(hub.clone(), subscription, lifecycle);
+    retention::start(store.clone(), config.retention_days, clock.clone(), lifecycle);
     let writer = writer::start(store.clone(), hub.clone(), clock.clone(), lifecycle);
+    let (rooms, open) = (Arc::downgrade(&hub), lifecycle.metrics().gauge(&metrics::ROOMS, []));
+    lifecycle.metrics().sample_while(move || rooms.upgrade().map(|hub| open.set(hub.rooms())).is_some());
     let absences = Absences { noted, store: store.clone(), hub: hub.clone(), clock: clock.clone() };
     let rooms = converse::Rooms { hub, store, writer, clock, lifecycle: lifecycle.clone() };
     Ok((ChatServiceServer::new(Chat { rooms, feed }), absences, outbox))

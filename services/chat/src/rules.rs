@@ -18,7 +18,7 @@ pub(crate) const PARTICIPANTS_MAX: usize = 16;
 pub(crate) const RECEIPT_MESSAGES_MAX: usize = 1000;
 const USER_ID_CHARS_MAX: usize = 255;
 /// Numbers above this are not exact in JavaScript.
-const NUMBER_MAX: i64 = (1 << 53) - 1;
+pub(crate) const NUMBER_MAX: i64 = (1 << 53) - 1;
 
 /// The roles of which a kind needs exactly one seat each; a group of roles is one seat that either may take.
 fn required_seats(kind: Kind) -> &'static [&'static [Role]] {
@@ -54,6 +54,15 @@ fn one_for_the_same_people(kind: Kind) -> bool {
 
 /// Reads a request for a conversation.
 pub(crate) fn opening(request: OpenConversationRequest) -> Result<Opening, Refusal> {
+    match opening_of_old(request)? {
+        (opening, true) => Ok(opening),
+        (opening, false) => Err(missing_seats(opening.kind)),
+    }
+}
+
+/// The same of a conversation that was opened before: those who sat in it may have been erased. Whether all of its seats
+/// are filled.
+pub(crate) fn opening_of_old(request: OpenConversationRequest) -> Result<(Opening, bool), Refusal> {
     let kind = request.kind();
     if kind == Kind::Unspecified {
         return Err(Refusal::invalid("kind", "is required"));
@@ -70,10 +79,12 @@ pub(crate) fn opening(request: OpenConversationRequest) -> Result<Opening, Refus
         number if (1..=NUMBER_MAX).contains(&number) => Some(number),
         _ => return Err(Refusal::invalid("number", "is not a positive integer below 2^53")),
     };
-    Ok(Opening { kind, seats: seats(kind, request.participants)?, subject: request.subject, id, number })
+    let (seats, is_complete) = seats(kind, request.participants)?;
+    Ok((Opening { kind, seats, subject: request.subject, id, number }, is_complete))
 }
 
-fn seats(kind: Kind, participants: Vec<Participant>) -> Result<Vec<Seat>, Refusal> {
+/// The seats, and whether all that the kind needs are filled.
+fn seats(kind: Kind, participants: Vec<Participant>) -> Result<(Vec<Seat>, bool), Refusal> {
     if participants.len() > PARTICIPANTS_MAX {
         return Err(Refusal::invalid("participants", "at most 16"));
     }
@@ -82,30 +93,38 @@ fn seats(kind: Kind, participants: Vec<Participant>) -> Result<Vec<Seat>, Refusa
         let Some(role) = Role::parse(&participant.role) else {
             return Err(Refusal::invalid("participants.role", "is not a role of ours"));
         };
-        let chars = participant.user_id.chars().count();
-        if chars == 0 || chars > USER_ID_CHARS_MAX || participant.user_id.chars().any(char::is_control) {
-            return Err(Refusal::invalid("participants.user_id", "1 to 255 characters, no control characters"));
-        }
+        check_user_id("participants.user_id", &participant.user_id)?;
         seats.push(Seat { role, user_id: participant.user_id });
     }
     seats.sort();
     seats.dedup();
     let required = required_seats(kind);
-    let filled = required.iter().all(|roles| seats.iter().filter(|seat| roles.contains(&seat.role)).count() == 1);
+    let taken = |roles: &[Role]| seats.iter().filter(|seat| roles.contains(&seat.role)).count();
     let strangers = seats.iter().any(|seat| {
         !(required.iter().any(|roles| roles.contains(&seat.role)) || seat.role == Role::Staff && admits_staff(kind))
     });
-    if !filled || strangers {
-        let wanted: Vec<String> = required
-            .iter()
-            .map(|roles| roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or "))
-            .collect();
-        return Err(Refusal::invalid(
-            "participants",
-            &format!("this kind needs exactly one {}", wanted.join(" and one ")),
-        ));
+    if strangers || required.iter().any(|roles| taken(roles) > 1) {
+        return Err(missing_seats(kind));
     }
-    Ok(seats)
+    let is_complete = required.iter().all(|roles| taken(roles) == 1);
+    Ok((seats, is_complete))
+}
+
+fn missing_seats(kind: Kind) -> Refusal {
+    let wanted: Vec<String> = required_seats(kind)
+        .iter()
+        .map(|roles| roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or "))
+        .collect();
+    Refusal::invalid("participants", &format!("this kind needs exactly one {}", wanted.join(" and one ")))
+}
+
+/// Whether an id can be that of somebody who sits or writes somewhere.
+pub(crate) fn check_user_id(field: &str, user_id: &str) -> Result<(), Refusal> {
+    let chars = user_id.chars().count();
+    if chars == 0 || chars > USER_ID_CHARS_MAX || user_id.chars().any(char::is_control) {
+        return Err(Refusal::invalid(field, "1 to 255 characters, no control characters"));
+    }
+    Ok(())
 }
 
 /// One spelling of who sits there, for kinds with one conversation for the same people. Staff does not count.
@@ -152,11 +171,7 @@ pub(crate) fn write_as(conversation: &Conversation, user_id: &str, entered: Role
 
 /// Reads a message: what it says, its id if the caller chose one, and the sender's own id for it.
 pub(crate) fn body(kind: Kind, send: Send) -> Result<(Body, Option<Uuid>, Option<String>), Refusal> {
-    let message_type = match MessageType::try_from(send.message_type) {
-        Ok(MessageType::Unspecified) => MessageType::Text,
-        Ok(message_type) => message_type,
-        Err(_) => return Err(Refusal::invalid("message_type", "is not a message type of ours")),
-    };
+    let message_type = message_type(send.message_type)?;
     let trimmed = send.content.trim();
     let stands_alone = message_type != MessageType::Text && !send.media_url.is_empty();
     if trimmed.is_empty() && !stands_alone {
@@ -167,6 +182,19 @@ pub(crate) fn body(kind: Kind, send: Send) -> Result<(Body, Option<Uuid>, Option
         _ if trimmed.len() == send.content.len() => send.content,
         _ => trimmed.to_owned(),
     };
+    let id = match send.id.as_str() {
+        "" => None,
+        id => Some(Uuid::try_parse(id).map_err(|_| Refusal::invalid("id", "is not a UUID"))?),
+    };
+    let (body, client_message_id) = body_of_old(Send { content, ..send })?;
+    Ok((body, id, client_message_id))
+}
+
+/// Reads a message that was written before, whose words stay as they are, if there were any: what it says, and the
+/// sender's own id for it.
+pub(crate) fn body_of_old(send: Send) -> Result<(Body, Option<String>), Refusal> {
+    let message_type = message_type(send.message_type)?;
+    let content = send.content;
     if content.len() > CONTENT_BYTES_MAX {
         return Err(Refusal::invalid("content", "at most 64 KiB"));
     }
@@ -187,10 +215,6 @@ pub(crate) fn body(kind: Kind, send: Send) -> Result<(Body, Option<Uuid>, Option
         id if id.chars().count() <= CLIENT_MESSAGE_ID_CHARS_MAX && !id.contains('\0') => Some(id),
         _ => return Err(Refusal::invalid("client_message_id", "at most 64 characters, no NUL")),
     };
-    let id = match send.id.as_str() {
-        "" => None,
-        id => Some(Uuid::try_parse(id).map_err(|_| Refusal::invalid("id", "is not a UUID"))?),
-    };
     let body = Body {
         content,
         message_type,
@@ -198,7 +222,15 @@ pub(crate) fn body(kind: Kind, send: Send) -> Result<(Body, Option<Uuid>, Option
         is_urgent: send.is_urgent,
         metadata_json: send.metadata_json,
     };
-    Ok((body, id, client_message_id))
+    Ok((body, client_message_id))
+}
+
+fn message_type(number: i32) -> Result<MessageType, Refusal> {
+    match MessageType::try_from(number) {
+        Ok(MessageType::Unspecified) => Ok(MessageType::Text),
+        Ok(message_type) => Ok(message_type),
+        Err(_) => Err(Refusal::invalid("message_type", "is not a message type of ours")),
+    }
 }
 
 fn is_web_url(url: &str) -> bool {

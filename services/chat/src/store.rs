@@ -3,14 +3,18 @@
 mod absences;
 mod append;
 pub(crate) mod feed;
+mod import;
 mod lists;
+mod opening;
+mod retention;
 mod rows;
 
 use sqlx::QueryBuilder;
 use switchboard_chassis::{
-    Micros,
+    Lifecycle, Micros,
     audit::Asked,
-    db::{Db, Result},
+    batch::{Gather, GroupCommit},
+    db::{Db, Pool, Result},
     on_pool, record_erasure,
 };
 use switchboard_webhooks::{Outbox, enqueue, forget};
@@ -18,20 +22,16 @@ use uuid::Uuid;
 
 pub(crate) use absences::Absence;
 pub(crate) use lists::{ConversationKey, MessagesFrom, Summary, Whose};
+use opening::{Known, New};
 
 use crate::{
     hooks,
-    model::{self, Conversation, Kind, MessageName, Named, Opening, Openness, Reading, Refusal, Role, Seat, Which},
+    model::{self, Conversation, MessageName, Named, Openness, Reading, Refusal, Role, Status, Which},
     rules::{self, RECEIPT_MESSAGES_MAX},
 };
 use feed::{Gone, Happening, Moved, record_event};
-use rows::{CONVERSATION_COLUMNS, ConversationRow, NamedRow, SeatRow};
+use rows::NamedRow;
 use switchboard_proto::chat::v1::RefusalReason;
-
-/// Tries of an opening that raced with others for the same number or people.
-const OPEN_TRIES_MAX: u32 = 16;
-/// Numbers that were minted elsewhere above this do not move ours, which stay exact in JavaScript.
-const COUNTED_NUMBERS_END: i64 = 1 << 52;
 
 /// What a receipt moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +44,12 @@ pub(crate) struct Marked {
 
 pub(crate) struct Store {
     db: Db,
+    /// Conversations, by what they are known by.
+    found: Gather<Known, Option<Conversation>>,
+    /// Conversations that are made; false when somebody else was faster.
+    made: Gather<New, bool>,
+    /// Conversations of which something was read.
+    marked: GroupCommit<Uuid>,
     /// After so long without a message a burst of messages is over.
     burst: Micros,
     /// What other systems are told.
@@ -51,119 +57,30 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(db: Db, burst: Micros, outbox: Outbox) -> Self {
-        Self { db, burst, outbox }
-    }
-
-    /// Gets or creates; true when it was created.
-    pub(crate) async fn open(
-        &self,
-        opening: &Opening,
-        new_id: Uuid,
-        now: Micros,
-    ) -> Result<Result<(Conversation, bool), Refusal>> {
-        let people = rules::people(opening.kind, &opening.seats);
-        let minted_elsewhere = opening.id.is_some() || opening.number.is_some();
-        for _ in 0..OPEN_TRIES_MAX {
-            let mut known = match opening.id {
-                Some(id) => self.conversation(id).await?,
-                None => None,
-            };
-            if let (None, Some(number)) = (&known, opening.number) {
-                known = self.conversation_by_number(opening.kind, number).await?;
-            }
-            if let Some(known) = known {
-                let same = known.kind == opening.kind
-                    && known.seats == opening.seats
-                    && opening.id.is_none_or(|id| id == known.id)
-                    && opening.number.is_none_or(|number| number == known.number);
-                return Ok(if same {
-                    Ok((known, false))
-                } else {
-                    Err(Refusal::new(RefusalReason::AlreadyExists, "another conversation has this id or number"))
-                });
-            }
-            let same_people = match &people {
-                Some(people) => self.conversation_by_people(opening.kind, people).await?,
-                None => None,
-            };
-            if let (Some(known), false) = (&same_people, minted_elsewhere) {
-                return Ok(Ok((known.clone(), false)));
-            }
-            // A further conversation of the same people can only be reached by the id or number minted for it.
-            let people = people.as_ref().filter(|_| same_people.is_none());
-            let id = opening.id.unwrap_or(new_id);
-            if self.insert(opening, id, people, now).await? {
-                // Read back: the number may have been chosen by the database.
-                self.outbox.ring();
-                if let Some(made) = self.conversation(id).await? {
-                    return Ok(Ok((made, true)));
+    pub(crate) fn new(db: Db, burst: Micros, outbox: Outbox, lifecycle: &Lifecycle) -> Self {
+        let read = db.read.clone();
+        let found = Gather::start("chat conversations", lifecycle, move |asked: Vec<Known>| {
+            let read = read.clone();
+            async move { opening::find(&read, &asked).await }
+        });
+        let (write, told) = (db.write.clone(), outbox.clone());
+        let made = Gather::start("chat openings", lifecycle, move |new: Vec<New>| {
+            let (write, outbox) = (write.clone(), told.clone());
+            async move { opening::make(&write, &outbox, &new).await }
+        });
+        let (read, write) = (db.read.clone(), db.write.clone());
+        let marked = GroupCommit::start("chat unread", lifecycle, move |mut marked: Vec<Uuid>| {
+            let (read, write) = (read.clone(), write.clone());
+            async move {
+                marked.sort_unstable();
+                marked.dedup();
+                for id in marked {
+                    // The database said why in the log, if it failed. It is only a lower bound.
+                    let _ = raise_unread_from(&read, &write, id).await;
                 }
             }
-        }
-        Ok(Err(Refusal::overloaded()))
-    }
-
-    /// False when somebody else was faster.
-    async fn insert(&self, opening: &Opening, id: Uuid, people: Option<&String>, now: Micros) -> Result<bool> {
-        Ok(on_pool!(&self.db.write, pool => {
-            let mut tx = pool.begin().await?;
-            // The next number of this kind, above all that were minted elsewhere. Openings of a kind wait here for each
-            // other, so that none of them has to begin again.
-            let minted = opening.number.filter(|number| *number < COUNTED_NUMBERS_END);
-            let next: i64 = sqlx::query_scalar(
-                "UPDATE counters SET value = CASE WHEN $1 > value THEN $1 WHEN $2 THEN value ELSE value + 1 END
-                 WHERE name = $3 RETURNING value",
-            )
-            .bind(minted.unwrap_or(0))
-            .bind(opening.number.is_some())
-            .bind(format!("{}_NUMBER", opening.kind.as_str_name()))
-            .fetch_one(&mut *tx)
-            .await?;
-            let done = sqlx::query(
-                "INSERT INTO conversations
-                     (id, kind, number, people, subject, status, last_seq, erased, created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7, $7)
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(id)
-            .bind(i32::from(opening.kind))
-            .bind(opening.number.unwrap_or(next))
-            .bind(people)
-            .bind(&opening.subject)
-            .bind(i32::from(Openness::Open))
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
-            if done.rows_affected() == 0 {
-                return Ok(false);
-            }
-            for seat in &opening.seats {
-                sqlx::query("INSERT INTO seats (conversation_id, user_id, role, kind) VALUES ($1, $2, $3, $4)")
-                    .bind(id)
-                    .bind(&seat.user_id)
-                    .bind(seat.role.as_str())
-                    .bind(i32::from(opening.kind))
-                    .execute(&mut *tx)
-                    .await?;
-            }
-            record_event!(tx, Happening::Opened, id, None, String::new(), now);
-            let number = opening.number.unwrap_or(next);
-            let event = hooks::opened(opening, id, number, now);
-            enqueue!(tx, self.outbox, &event);
-            tx.commit().await?;
-            true
-        }))
-    }
-
-    pub(crate) async fn conversation(&self, id: Uuid) -> Result<Option<Conversation>> {
-        let row: Option<ConversationRow> = on_pool!(&self.db.read, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {CONVERSATION_COLUMNS} FROM conversations WHERE id = $1")))
-                .bind(id)
-                .fetch_optional(pool)
-                .await?
         });
-        self.seated(row).await
+        Self { db, outbox, found, made, marked, burst }
     }
 
     /// The last messages of some conversations.
@@ -178,54 +95,6 @@ impl Store {
             query.build_query_as().persistent(false).fetch_all(pool).await?
         });
         Ok(rows.into_iter().map(|(id, last_seq)| (id, last_seq.unsigned_abs())).collect())
-    }
-
-    pub(crate) async fn conversation_by_number(&self, kind: Kind, number: i64) -> Result<Option<Conversation>> {
-        let row: Option<ConversationRow> = on_pool!(&self.db.read, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(format!(
-                "SELECT {CONVERSATION_COLUMNS} FROM conversations WHERE kind = $1 AND number = $2"
-            )))
-            .bind(i32::from(kind))
-            .bind(number)
-            .fetch_optional(pool)
-            .await?
-        });
-        self.seated(row).await
-    }
-
-    async fn conversation_by_people(&self, kind: Kind, people: &str) -> Result<Option<Conversation>> {
-        let row: Option<ConversationRow> = on_pool!(&self.db.read, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(format!(
-                "SELECT {CONVERSATION_COLUMNS} FROM conversations WHERE kind = $1 AND people = $2"
-            )))
-            .bind(i32::from(kind))
-            .bind(people)
-            .fetch_optional(pool)
-            .await?
-        });
-        self.seated(row).await
-    }
-
-    async fn seated(&self, row: Option<ConversationRow>) -> Result<Option<Conversation>> {
-        let Some(row) = row else { return Ok(None) };
-        let seats = self.seats(&[row.id]).await?.into_iter().map(|(_, seat)| seat).collect();
-        Ok(Some(row.with_seats(seats)))
-    }
-
-    /// The seats of several conversations, sorted within each.
-    async fn seats(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Seat)>> {
-        let rows: Vec<SeatRow> = on_pool!(&self.db.read, pool => {
-            let mut query = QueryBuilder::new("SELECT conversation_id, user_id, role FROM seats WHERE conversation_id IN (");
-            let mut list = query.separated(", ");
-            for id in ids {
-                list.push_bind(*id);
-            }
-            query.push(")");
-            query.build_query_as().fetch_all(pool).await?
-        });
-        let mut seats: Vec<(Uuid, Seat)> = rows.into_iter().filter_map(SeatRow::seat).collect();
-        seats.sort();
-        Ok(seats)
     }
 
     /// Moves receipts of messages that others than `reader` wrote forward, of at most [`RECEIPT_MESSAGES_MAX`] above
@@ -267,11 +136,12 @@ impl Store {
             query.push_bind(status);
             query.push(" WHERE conversation_id = ").push_bind(conversation_id);
             query.push(" AND seq IN (SELECT seq FROM messages WHERE conversation_id = ").push_bind(conversation_id);
-            // The literal lets the index of unread messages serve.
-            query.push(" AND status < 3 AND status < ").push_bind(status);
+            query.push(" AND status < ").push_bind(status);
             query.push(" AND sender_id <> ").push_bind(reader);
             query.push(" AND sender_role <> ").push_bind(role.as_str());
             query.push(" AND seq > ").push_bind(rows::bigint(after));
+            query.push(" AND seq >= (SELECT unread_from FROM conversations WHERE id = ");
+            query.push_bind(conversation_id).push(")");
             match &reading.which {
                 Which::All => {}
                 Which::UpTo(_) => {
@@ -298,6 +168,10 @@ impl Store {
             tx.commit().await?;
             changed
         });
+        if reading.status == Status::Read && !changed.is_empty() {
+            // When too many wait already, the next reader will do.
+            let _ = self.marked.push(conversation_id);
+        }
         let up_to = found.into_iter().next().filter(|_| matches!(reading.which, Which::UpTo(_)));
         Ok(Ok(Marked { changed, up_to: up_to.map(NamedRow::named) }))
     }
@@ -411,4 +285,30 @@ impl Store {
         self.db.scrub().await?;
         Ok(erased)
     }
+}
+
+/// Moves the place from which unread messages are looked for up to the first that there is. Not in one statement with
+/// what it follows: it is only a lower bound, and nobody waits in a circle for it.
+async fn raise_unread_from(read: &Pool, write: &Pool, conversation_id: Uuid) -> Result<()> {
+    let first: Option<i64> = on_pool!(read, pool => {
+        sqlx::query_scalar(
+            "SELECT COALESCE(
+                 (SELECT seq FROM messages
+                  WHERE conversation_id = $1 AND seq >= conversations.unread_from AND messages.status < 3
+                  ORDER BY seq LIMIT 1),
+                 last_seq + 1)
+             FROM conversations WHERE id = $1",
+        )
+        .bind(conversation_id)
+        .fetch_optional(pool)
+        .await?
+    });
+    on_pool!(write, pool => {
+        sqlx::query("UPDATE conversations SET unread_from = $1 WHERE id = $2 AND unread_from < $1")
+            .bind(first)
+            .bind(conversation_id)
+            .execute(pool)
+            .await?;
+    });
+    Ok(())
 }

@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use switchboard_bus::Part;
-use switchboard_chassis::{Clock, Error, Kind, Lifecycle};
+use switchboard_chassis::{Clock, Error, Kind, Lifecycle, batch::GroupCommit};
 use switchboard_proto::chat::v1::{Message as WireMessage, converse_response::Event};
-use switchboard_sessions::{GroupCommit, start_group_commit};
 use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
 
 use crate::{
     Asker, convert,
     hub::Hub,
+    metrics::ChatCounts,
     model::{Draft, Refusal},
     order::{Appended, Numbers},
     store::Store,
@@ -46,13 +46,16 @@ impl Writer {
 pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &Lifecycle) -> Writer {
     // One batch at a time holds it.
     let numbers = Arc::new(Mutex::new(Numbers::default()));
-    let drafts = start_group_commit("chat writer", lifecycle, move |batch: Vec<(Draft, Sender)>| {
+    let counts = Arc::new(ChatCounts::new(lifecycle.metrics()));
+    let drafts = GroupCommit::start("chat writer", lifecycle, move |batch: Vec<(Draft, Sender)>| {
         let (store, hub, clock, numbers) = (store.clone(), hub.clone(), clock.clone(), numbers.clone());
+        let counts = counts.clone();
         async move {
             let (drafts, senders): (Vec<Draft>, Vec<Sender>) = batch.into_iter().unzip();
             match append(&store, &drafts, &clock, &mut *numbers.lock().await).await {
                 Ok(appended) => {
                     for ((appended, sender), draft) in appended.into_iter().zip(senders).zip(&drafts) {
+                        counts.appended(draft, &appended);
                         tell(&hub, (draft.conversation_id, draft.part), appended, sender);
                     }
                 }

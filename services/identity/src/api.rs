@@ -1,19 +1,27 @@
 //! The RPCs of identity.
 
-use std::{collections::HashSet, pin::Pin};
+use std::{collections::HashSet, pin::Pin, time::Instant};
 
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use prost_types::Timestamp;
-use switchboard_chassis::{Clock, Error, Kind, Lifecycle, Micros, audit::Asked, clock, secret, secret::sha256_hex};
+use switchboard_chassis::{
+    Clock, Error, Kind, Lifecycle, Micros,
+    audit::Asked,
+    clock,
+    metrics::{CounterSeries, Counters, HistogramSeries, Histograms, SECONDS},
+    secret,
+    secret::sha256_hex,
+};
 use switchboard_proto::identity::v1::{
     AuthenticateRequest, AuthenticateResponse, BatchGetUsersRequest, BatchGetUsersResponse, CreateSessionRequest,
     CreateSessionResponse, DeactivateDeviceRequest, DeactivateDeviceResponse, DeleteSessionRequest,
-    DeleteSessionResponse, DeleteUserRequest, DeleteUserResponse, Device, GetUserRequest, GetUserResponse, Principal,
-    RecheckRequest, RecheckResponse, RegisterDeviceRequest, RegisterDeviceResponse, RevokeRequest, RevokeResponse,
-    UpsertUserRequest, UpsertUserResponse, User, WatchRevocationsRequest, WatchRevocationsResponse,
-    authenticate_request::Credential, get_user_request::Key, identity_service_server::IdentityService,
-    principal::Subject, revoke_request, watch_revocations_response as watch,
+    DeleteSessionResponse, DeleteUserRequest, DeleteUserResponse, Device, GetUserRequest, GetUserResponse,
+    ListDevicesRequest, ListDevicesResponse, ListUsersRequest, ListUsersResponse, Principal, RecheckRequest,
+    RecheckResponse, RegisterDeviceRequest, RegisterDeviceResponse, RevokeRequest, RevokeResponse, UpsertUserRequest,
+    UpsertUserResponse, User, WatchRevocationsRequest, WatchRevocationsResponse, authenticate_request::Credential,
+    get_user_request::Key, identity_service_server::IdentityService, principal::Subject, revoke_request,
+    watch_revocations_response as watch,
 };
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
@@ -31,6 +39,9 @@ use crate::{
 
 /// The most users that one call fetches.
 const USERS_MAX: usize = 500;
+/// Users or devices on a page, unless told, and the most.
+const LIST_DEFAULT: u32 = 100;
+const LIST_MAX: u32 = 2_000;
 /// The most tickets that one call checks.
 const TICKETS_MAX: usize = 1_000;
 /// No token lives longer.
@@ -46,9 +57,23 @@ pub struct Identity {
     create_users: bool,
     django: Option<Django>,
     news: News,
+    checks: CounterSeries<2>,
+    check_seconds: HistogramSeries<1>,
     clock: Clock,
     lifecycle: Lifecycle,
 }
+
+const CHECKS: Counters<2> = Counters::new(
+    "switchboard_identity_authentications_total",
+    "Credentials that were checked: token, session or device, and ok or why not",
+    &["credential", "result"],
+);
+const CHECK_SECONDS: Histograms<1> = Histograms::new(
+    "switchboard_identity_authentication_duration_seconds",
+    "How long it took to check a credential",
+    &["credential"],
+    SECONDS,
+);
 
 impl Identity {
     pub(crate) fn new(
@@ -65,6 +90,8 @@ impl Identity {
             create_users: config.jwt.create_users,
             django,
             news,
+            checks: lifecycle.metrics().counters(&CHECKS),
+            check_seconds: lifecycle.metrics().histograms(&CHECK_SECONDS),
             clock,
             lifecycle,
         })
@@ -187,13 +214,18 @@ impl IdentityService for Identity {
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Result<Response<AuthenticateResponse>, Status> {
-        let principal = match request.into_inner().credential {
-            Some(Credential::Token(token)) => self.by_token(&token).await?,
-            Some(Credential::SessionKey(key)) => self.by_session(&key).await?,
-            Some(Credential::DeviceId(device_id)) => self.by_device(&device_id).await?,
+        let began = Instant::now();
+        let (shown, found) = match request.into_inner().credential {
+            Some(Credential::Token(token)) => ("token", self.by_token(&token).await),
+            Some(Credential::SessionKey(key)) => ("session", self.by_session(&key).await),
+            Some(Credential::DeviceId(device_id)) => ("device", self.by_device(&device_id).await),
             None => return Err(refused("CREDENTIAL_MISSING", "give a token, a session_key or a device_id").into()),
         };
-        Ok(Response::new(AuthenticateResponse { principal: Some(principal) }))
+        let result = found.as_ref().map_or_else(|error| error.reason.to_ascii_lowercase(), |_| "ok".to_owned());
+        self.checks.of([shown, &result]).inc();
+        self.check_seconds.of([shown]).observe(began.elapsed().as_secs_f64());
+        let principal = Some(found?);
+        Ok(Response::new(AuthenticateResponse { principal }))
     }
 
     async fn recheck(&self, request: Request<RecheckRequest>) -> Result<Response<RecheckResponse>, Status> {
@@ -285,6 +317,37 @@ impl IdentityService for Identity {
         Ok(Response::new(BatchGetUsersResponse { users: self.store.users(&ids).await? }))
     }
 
+    async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        let ListUsersRequest { page_size, page_token } = request.into_inner();
+        let size = list_size(page_size, &page_token)?;
+        let users = self.store.users_after(&page_token, size).await?;
+        let next_page_token = users.last().filter(|_| is_full(&users, size)).map(|user| user.id.clone());
+        Ok(Response::new(ListUsersResponse { next_page_token: next_page_token.unwrap_or_default(), users }))
+    }
+
+    async fn list_devices(
+        &self,
+        request: Request<ListDevicesRequest>,
+    ) -> Result<Response<ListDevicesResponse>, Status> {
+        let ListDevicesRequest { page_size, page_token, mut device_ids } = request.into_inner();
+        let size = list_size(page_size, &page_token)?;
+        if device_ids.len() > USERS_MAX {
+            return Err(Error::invalid("device_ids", format!("at most {USERS_MAX}")).into());
+        }
+        let is_narrow = !device_ids.is_empty();
+        // Nothing has such an id, and Postgres cannot even ask for it.
+        device_ids.retain(|id| !id.contains('\0'));
+        if is_narrow && device_ids.is_empty() {
+            return Ok(Response::new(Default::default()));
+        }
+        let devices = self.store.devices_after(&page_token, &device_ids, size).await?;
+        let next_page_token = devices.last().filter(|_| is_full(&devices, size)).map(|row| row.device_id.clone());
+        Ok(Response::new(ListDevicesResponse {
+            next_page_token: next_page_token.unwrap_or_default(),
+            devices: devices.into_iter().map(device).collect(),
+        }))
+    }
+
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
         let user_id = request.get_ref().user_id.clone();
         person::check_id("user_id", &user_id)?;
@@ -299,9 +362,14 @@ impl IdentityService for Identity {
         &self,
         request: Request<RegisterDeviceRequest>,
     ) -> Result<Response<RegisterDeviceResponse>, Status> {
-        let RegisterDeviceRequest { device_id, keep_inactive } = request.into_inner();
+        let RegisterDeviceRequest { device_id, keep_inactive, created_at, inactive } = request.into_inner();
         person::check_device_id(&device_id)?;
-        let (row, created) = self.store.register_device(&device_id, keep_inactive, self.clock.now()).await?;
+        let registered_at = created_at.map(|at| clock::join(at.seconds, at.nanos));
+        let shall_be = (!inactive, keep_inactive);
+        let (row, created) = self.store.register_device(&device_id, shall_be, registered_at, self.clock.now()).await?;
+        if inactive && !created {
+            self.news.tell(watch::Subject::DeviceId(device_id));
+        }
         Ok(Response::new(RegisterDeviceResponse { device: Some(device(row)), created }))
     }
 
@@ -364,6 +432,22 @@ fn principal(user: User, expires_at: Micros, of: Of) -> Result<Principal, Error>
         ticket,
         ends_elsewhere,
     })
+}
+
+/// How many a page has.
+fn list_size(asked: i32, page_token: &str) -> Result<u32, Error> {
+    if page_token.contains('\0') {
+        return Err(Error::invalid("page_token", "is not one that we gave"));
+    }
+    match u32::try_from(asked) {
+        Ok(0) => Ok(LIST_DEFAULT),
+        Ok(size) => Ok(size.min(LIST_MAX)),
+        Err(_) => Err(Error::invalid("page_size", "must not be negative")),
+    }
+}
+
+fn is_full<T>(page: &[T], size: u32) -> bool {
+    page.len() == usize::try_from(size).unwrap_or(usize::MAX)
 }
 
 fn refused(reason: &'static str, message: &str) -> Error {

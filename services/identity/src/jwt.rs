@@ -12,6 +12,18 @@ mod jwks;
 mod key;
 mod token;
 
+/// Fetches a JWKS, and says how many keys it has, of whatever kind.
+///
+/// # Errors
+/// Why there is none.
+pub async fn reach_jwks(url: &str) -> Result<usize, String> {
+    let fetcher = fetch::Fetcher::new(url).map_err(|error| error.to_string())?;
+    let document = fetcher.fetch().await?;
+    let document: serde_json::Value =
+        serde_json::from_slice(&document).map_err(|_| "what was fetched is not JSON".to_owned())?;
+    document["keys"].as_array().map(Vec::len).ok_or_else(|| "what was fetched has no `keys`".to_owned())
+}
+
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]

@@ -58,7 +58,15 @@ pub async fn service(
     } else {
         None
     };
-    let identity =
-        Identity::new(store::Store::new(db, outbox.clone()), news, django, config, clock, lifecycle.clone())?;
+    let store = store::Store::new(db, outbox.clone(), lifecycle);
+    let identity = Identity::new(store, news, django, config, clock, lifecycle.clone())?;
     Ok((IdentityServiceServer::new(identity), outbox))
+}
+
+/// Whether the database of a Django can be reached, and has what is configured.
+///
+/// # Errors
+/// What is wrong, without a secret.
+pub async fn check_django(config: &DjangoConfig) -> Result<(), String> {
+    django::Django::open(config).await.map(drop).map_err(|error| error.to_string())
 }

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{FromRow, QueryBuilder};
 use switchboard_chassis::{
-    Micros,
+    Lifecycle, Micros,
     audit::Asked,
-    db::{Db, Result},
+    batch::Gather,
+    db::{Db, Pool, Result, padded},
     on_pool, record_erasure,
     secret::sha256_hex,
 };
@@ -14,6 +15,9 @@ use switchboard_proto::identity::v1::User;
 use switchboard_webhooks::{Event, EventType, Outbox, Person, enqueue};
 
 use crate::ticket::Token;
+
+/// Users that one statement looks for.
+const STATEMENT_IDS_MAX: usize = 512;
 
 /// A registered device.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -34,14 +38,28 @@ pub(crate) struct Store {
     db: Db,
     /// What other systems are told.
     outbox: Outbox,
+    /// Users by their ids.
+    users: Gather<Vec<String>, Vec<User>>,
+    /// Whether tokens of users were revoked.
+    revoked: Gather<(String, Token), bool>,
 }
 
 const USER_COLUMNS: &str =
     "users.id, username, full_name, email, users.profile_id, profiles, roles, assigned_mentor_id, inactive";
 
 impl Store {
-    pub(crate) fn new(db: Db, outbox: Outbox) -> Self {
-        Self { db, outbox }
+    pub(crate) fn new(db: Db, outbox: Outbox, lifecycle: &Lifecycle) -> Self {
+        let read = db.read.clone();
+        let users = Gather::start("identity users", lifecycle, move |asked: Vec<Vec<String>>| {
+            let read = read.clone();
+            async move { users(&read, &asked).await }
+        });
+        let read = db.read.clone();
+        let revoked = Gather::start("identity revocations", lifecycle, move |asked: Vec<(String, Token)>| {
+            let read = read.clone();
+            async move { revoked(&read, &asked).await }
+        });
+        Self { db, outbox, users, revoked }
     }
 
     /// Stores a user as given; true when it is new.
@@ -126,20 +144,10 @@ impl Store {
 
     pub(crate) async fn users(&self, ids: &[String]) -> Result<Vec<User>> {
         // Nobody has such an id, and Postgres cannot even ask for it.
-        let ids: Vec<&String> = ids.iter().filter(|id| !id.contains('\0')).collect();
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows: Vec<UserRow> = on_pool!(&self.db.read, pool => {
-            let mut query = QueryBuilder::new(format!("SELECT {USER_COLUMNS} FROM users WHERE id IN ("));
-            let mut list = query.separated(", ");
-            for id in ids {
-                list.push_bind(id);
-            }
-            query.push(")");
-            query.build_query_as().fetch_all(pool).await?
-        });
-        Ok(rows.into_iter().map(User::from).collect())
+        let mut ids: Vec<String> = ids.iter().filter(|id| !id.contains('\0')).cloned().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() { Ok(Vec::new()) } else { self.users.get(ids).await }
     }
 
     /// Deletes a user with everything that is known of it; its tokens are revoked.
@@ -164,11 +172,13 @@ impl Store {
         Ok(deleted > 0)
     }
 
-    /// Makes a device active; true when it was not known before.
+    /// Makes a device known and active, or not; true when it was not known before. `registered_at` is when it first was,
+    /// elsewhere.
     pub(crate) async fn register_device(
         &self,
         device_id: &str,
-        keep_inactive: bool,
+        (active, keep_inactive): (bool, bool),
+        registered_at: Option<Micros>,
         now: Micros,
     ) -> Result<(DeviceRow, bool)> {
         let known = self.device(device_id).await?;
@@ -178,21 +188,27 @@ impl Store {
         let (row, is_new) = on_pool!(&self.db.write, pool => {
             let mut tx = pool.begin().await?;
             let made = sqlx::query(
-                "INSERT INTO devices (device_id, active, created_at) VALUES ($1, TRUE, $2)
+                "INSERT INTO devices (device_id, active, created_at) VALUES ($1, $2, $3)
                  ON CONFLICT (device_id) DO NOTHING",
             )
             .bind(device_id)
-            .bind(now)
+            .bind(active)
+            .bind(registered_at.unwrap_or(now))
             .execute(&mut *tx)
             .await?
             .rows_affected();
             let row: DeviceRow = sqlx::query_as(
-                "UPDATE devices SET active = TRUE WHERE device_id = $1 RETURNING device_id, active, created_at",
+                "UPDATE devices SET active = $2, created_at = CASE WHEN $4 THEN $3 ELSE created_at END
+                 WHERE device_id = $1 RETURNING device_id, active, created_at",
             )
             .bind(device_id)
+            .bind(active)
+            .bind(registered_at.unwrap_or(now))
+            .bind(registered_at.is_some())
             .fetch_one(&mut *tx)
             .await?;
-            if made > 0 {
+            // One that moves in is no news.
+            if made > 0 && registered_at.is_none() {
                 let event = registered(&row);
                 enqueue!(tx, self.outbox, &event);
             }
@@ -203,6 +219,38 @@ impl Store {
             self.outbox.ring();
         }
         Ok((row, is_new))
+    }
+
+    /// Users above `after`, in the order of the bytes of their ids.
+    pub(crate) async fn users_after(&self, after: &str, size: u32) -> Result<Vec<User>> {
+        let by_bytes = self.db.by_bytes();
+        let rows: Vec<UserRow> = on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new(format!("SELECT {USER_COLUMNS} FROM users WHERE id{by_bytes} > "));
+            query.push_bind(after).push(format!(" ORDER BY id{by_bytes} LIMIT ")).push_bind(i64::from(size));
+            query.build_query_as().fetch_all(pool).await?
+        });
+        Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    /// Devices above `after`, in the order of the bytes of their ids; when given, `only` these.
+    pub(crate) async fn devices_after(&self, after: &str, only: &[String], size: u32) -> Result<Vec<DeviceRow>> {
+        let by_bytes = self.db.by_bytes();
+        Ok(on_pool!(&self.db.read, pool => {
+            let mut query = QueryBuilder::new(format!(
+                "SELECT device_id, active, created_at FROM devices WHERE device_id{by_bytes} > "
+            ));
+            query.push_bind(after);
+            if !only.is_empty() {
+                query.push(" AND device_id IN (");
+                let mut list = query.separated(", ");
+                for id in only {
+                    list.push_bind(id);
+                }
+                query.push(")");
+            }
+            query.push(format!(" ORDER BY device_id{by_bytes} LIMIT ")).push_bind(i64::from(size));
+            query.build_query_as().persistent(false).fetch_all(pool).await?
+        }))
     }
 
     pub(crate) async fn device(&self, device_id: &str) -> Result<Option<DeviceRow>> {
@@ -305,19 +353,7 @@ impl Store {
         if user_id.contains('\0') || token.id.contains('\0') {
             return Ok(false);
         }
-        Ok(on_pool!(&self.db.read, pool => {
-            sqlx::query_scalar(
-                "SELECT EXISTS (
-                     SELECT 1 FROM revocations
-                     WHERE kind = 'user' AND key = $1 AND issued_until >= $2 OR kind = 'token' AND key = $3
-                 )",
-            )
-            .bind(user_id)
-            .bind(token.issued_at)
-            .bind(&token.id)
-            .fetch_one(pool)
-            .await?
-        }))
+        self.revoked.get((user_id.to_owned(), token.clone())).await
     }
 
     /// Those of these users who exist and are active.
@@ -369,6 +405,52 @@ impl Store {
             query.build_query_as().persistent(false).fetch_all(pool).await?
         }))
     }
+}
+
+/// The users of each list.
+async fn users(read: &Pool, asked: &[Vec<String>]) -> Result<Vec<Vec<User>>> {
+    let ids: Vec<&String> = asked.iter().flatten().collect::<HashSet<_>>().into_iter().collect();
+    let mut found: HashMap<String, User> = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(STATEMENT_IDS_MAX) {
+        let rows: Vec<UserRow> = on_pool!(read, pool => {
+            let mut query = QueryBuilder::new(format!("SELECT {USER_COLUMNS} FROM users WHERE id IN ("));
+            let mut list = query.separated(", ");
+            for id in padded(ids) {
+                list.push_bind(*id);
+            }
+            query.push(")");
+            query.build_query_as().fetch_all(pool).await?
+        });
+        found.extend(rows.into_iter().map(|row| (row.id.clone(), User::from(row))));
+    }
+    let of = |ids: &Vec<String>| ids.iter().filter_map(|id| found.get(id).cloned()).collect();
+    Ok(asked.iter().map(of).collect())
+}
+
+/// Whether each token was revoked, by itself or with all of its user's.
+async fn revoked(read: &Pool, asked: &[(String, Token)]) -> Result<Vec<bool>> {
+    let rows: Vec<(String, String, Micros)> = on_pool!(read, pool => {
+        let mut query =
+            QueryBuilder::new("SELECT kind, key, issued_until FROM revocations WHERE kind = 'user' AND key IN (");
+        let mut list = query.separated(", ");
+        for (user_id, _) in padded(asked) {
+            list.push_bind(user_id);
+        }
+        query.push(") OR kind = 'token' AND key IN (");
+        let mut list = query.separated(", ");
+        for (_, token) in padded(asked) {
+            list.push_bind(&token.id);
+        }
+        query.push(")");
+        query.build_query_as().fetch_all(pool).await?
+    });
+    let is_revoked = |(user_id, token): &(String, Token)| {
+        rows.iter().any(|(kind, key, issued_until)| match kind.as_str() {
+            USER => key == user_id && *issued_until >= token.issued_at,
+            _ => *key == token.id,
+        })
+    };
+    Ok(asked.iter().map(is_revoked).collect())
 }
 
 /// Says that there is a device, and not its id, which is its credential.

@@ -64,6 +64,12 @@ struct Ring {
 }
 
 impl Hub {
+    /// How many shares are known here.
+    pub(crate) fn shares(&self) -> i64 {
+        let shares = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len());
+        i64::try_from(shares.sum::<usize>()).unwrap_or(i64::MAX)
+    }
+
     /// What is heard of other instances is to be given to [`listen`].
     pub(crate) async fn new(bus: Bus, clock: Clock, expire_after: Duration) -> std::io::Result<(Self, Subscription)> {
         let subscription = bus.subscribe(SUBJECT).await?;

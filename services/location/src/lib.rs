@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::Migrator;
 use switchboard_bus::Bus;
-use switchboard_chassis::{Clock, Lifecycle, db::Db};
+use switchboard_chassis::{Clock, Lifecycle, db::Db, metrics::Gauges};
 use switchboard_proto::location::v1::location_service_server::LocationServiceServer;
 
 pub use api::Locations;
@@ -63,6 +63,9 @@ impl LocationConfig {
     }
 }
 
+const SHARES: Gauges<0> =
+    Gauges::new("switchboard_location_shares", "Shares of which this instance knows a position or a session", &[]);
+
 /// Starts one instance over its database and its place on the bus.
 ///
 /// # Errors
@@ -79,6 +82,8 @@ pub async fn service(
     let hub = Arc::new(hub);
     hub::listen(hub.clone(), store.clone(), subscription, lifecycle);
     keeper::start(store.clone(), hub.clone(), config.store_interval(), lifecycle);
+    let (shares, known) = (Arc::downgrade(&hub), lifecycle.metrics().gauge(&SHARES, []));
+    lifecycle.metrics().sample_while(move || shares.upgrade().map(|hub| known.set(hub.shares())).is_some());
     let rooms = rooms::Rooms { hub, store };
     Ok(LocationServiceServer::new(Locations { rooms, lifecycle: lifecycle.clone() }))
 }

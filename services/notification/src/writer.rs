@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use switchboard_chassis::{Clock, Error, Kind, Lifecycle};
+use switchboard_chassis::{
+    Clock, Error, Kind, Lifecycle,
+    batch::GroupCommit,
+    metrics::{Counter, Counters},
+};
 use switchboard_proto::notification::v1::NotifyResponse;
-use switchboard_sessions::{GroupCommit, start_group_commit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
@@ -18,6 +21,9 @@ use crate::{
 
 /// Drafts that wait to be stored, however many calls brought them. Beyond it a caller is refused at once.
 const WAITING_DRAFTS_MAX: usize = 16_384;
+const STORED: Counters<0> =
+    Counters::new("switchboard_notification_stored_total", "Notifications that were stored", &[]);
+
 /// Tries of a transaction while the database does not answer.
 const TRIES_MAX: u32 = 4;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -53,11 +59,13 @@ impl Writer {
 
 /// Starts the writer of one instance.
 pub(crate) fn start(inboxes: Inboxes, clock: Clock, lifecycle: &Lifecycle) -> Writer {
-    let waiting = start_group_commit("notification writer", lifecycle, move |calls| {
+    let stored = lifecycle.metrics().counter(&STORED, []);
+    let waiting = GroupCommit::start("notification writer", lifecycle, move |calls| {
         let (inboxes, clock) = (inboxes.clone(), clock.clone());
+        let stored = stored.clone();
         async move {
             for calls in transactions(calls) {
-                store(&inboxes, &clock, calls).await;
+                store(&inboxes, &clock, calls, &stored).await;
             }
         }
     });
@@ -81,7 +89,7 @@ fn transactions(calls: Vec<Call>) -> Vec<Vec<Call>> {
     parts
 }
 
-async fn store(inboxes: &Inboxes, clock: &Clock, calls: Vec<Call>) {
+async fn store(inboxes: &Inboxes, clock: &Clock, calls: Vec<Call>, stored: &Counter) {
     let (mut drafts, mut callers) = (Vec::new(), Vec::with_capacity(calls.len()));
     for Call { drafts: theirs, answer, room } in calls {
         callers.push((theirs.len(), answer, room));
@@ -89,7 +97,12 @@ async fn store(inboxes: &Inboxes, clock: &Clock, calls: Vec<Call>) {
     }
     match append(&inboxes.store, &drafts, clock).await {
         Ok(Batch { appended, repeated }) => {
-            let mut results = appended.into_iter().map(|appended| tell(&inboxes.hub, appended));
+            let mut results = appended.into_iter().map(|appended| {
+                if matches!(appended, Appended::Stored(..)) {
+                    stored.inc();
+                }
+                tell(&inboxes.hub, appended)
+            });
             for (theirs, answer, _room) in callers {
                 // The caller may have gone; everybody is told all the same.
                 let _ = answer.send(Ok(results.by_ref().take(theirs).collect()));
@@ -160,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_much_is_refused_at_once() {
         let lifecycle = Lifecycle::new();
-        let waiting = start_group_commit("never", &lifecycle, |_| std::future::pending());
+        let waiting = GroupCommit::start("never", &lifecycle, |_| std::future::pending());
         let writer = Writer { waiting, room: Arc::new(Semaphore::new(1)) };
         let refused = writer.write(vec![draft("ann", ""); 2]).await.expect_err("too much");
         assert_eq!((refused.kind, refused.reason), (Kind::Overloaded, "OVERLOADED"));

@@ -64,6 +64,11 @@ impl Instances {
         Self { id, terms, seq: 0, said_at: None, others: BTreeMap::new(), asked_all_at: None }
     }
 
+    /// How many there are, this one included.
+    pub(crate) fn count(&self) -> usize {
+        self.others.len() + 1
+    }
+
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }

@@ -24,7 +24,11 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::Migrator;
 use switchboard_bus::Bus;
-use switchboard_chassis::{Clock, Lifecycle, db::Db};
+use switchboard_chassis::{
+    Clock, Lifecycle,
+    db::Db,
+    metrics::{Gauges, Metrics},
+};
 use switchboard_proto::presence::v1::presence_service_server::PresenceServiceServer;
 
 pub use api::Presence;
@@ -83,6 +87,29 @@ impl PresenceConfig {
     }
 }
 
+const USERS: Gauges<1> = Gauges::new(
+    "switchboard_presence_users",
+    "Users who are online: here (over this instance) and everywhere",
+    &["where"],
+);
+const INSTANCES: Gauges<0> =
+    Gauges::new("switchboard_presence_instances", "Instances of presence that this one hears, itself included", &[]);
+
+fn observe(hub: &Arc<Hub>, metrics: &Metrics) {
+    let users = |whereabouts| metrics.gauge(&USERS, [whereabouts]);
+    let (here, everywhere, instances) = (users("here"), users("everywhere"), metrics.gauge(&INSTANCES, []));
+    let hub = Arc::downgrade(hub);
+    metrics.sample_while(move || {
+        let Some(hub) = hub.upgrade() else { return false };
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let state = hub.state();
+        here.set(count(state.roster.count_here()));
+        everywhere.set(count(state.roster.count()));
+        instances.set(count(state.instances()));
+        true
+    });
+}
+
 /// Starts one instance over its database and its place on the bus.
 ///
 /// # Errors
@@ -101,6 +128,7 @@ pub async fn service(
     doorbell::listen(hub.clone(), lifecycle).await?;
     hub::start(hub.clone(), Duration::from_millis(config.flush_interval_ms), lifecycle);
     last_seen::start(last_seen.clone(), lifecycle);
+    observe(&hub, lifecycle.metrics());
     vital::start(store, hub.clone(), config.terms().lease, clock.clone(), lifecycle);
     Ok(PresenceServiceServer::new(Presence { hub, last_seen, clock, lifecycle: lifecycle.clone() }))
 }

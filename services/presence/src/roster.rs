@@ -242,6 +242,11 @@ impl Roster {
         here.into_iter().chain(self.elsewhere.values().filter_map(|theirs| theirs.get(user_id))).max()
     }
 
+    /// How many of them are so over this instance.
+    pub(crate) fn count_here(&self) -> usize {
+        self.own.len()
+    }
+
     /// How many are online.
     pub(crate) fn count(&self) -> usize {
         let settled = self.told.len() - self.untold.iter().filter(|id| self.told.contains_key(*id)).count();

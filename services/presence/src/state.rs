@@ -69,6 +69,11 @@ impl<L: Clone + PartialEq> State<L> {
         self.roster.enter(user_id, name, now)
     }
 
+    /// How many instances there are, as far as this one hears, itself included.
+    pub(crate) fn instances(&self) -> usize {
+        self.instances.count()
+    }
+
     /// What the stream of a session that opened is to be told next of the roster, and whether it then was told all of it.
     pub(crate) fn next_part(&mut self, link: &L) -> (Vec<Event>, bool) {
         self.listeners.next_part(link, &self.roster)

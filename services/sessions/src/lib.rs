@@ -4,14 +4,13 @@
 
 mod audience;
 mod check;
-mod group_commit;
 mod link;
+mod metrics;
 mod refusal;
 mod serve;
 
 pub use audience::Audience;
 pub use check::check_user_id;
-pub use group_commit::{GroupCommit, start as start_group_commit};
 pub use link::{Asker, Frame, Link};
 pub use refusal::Refusal;
 pub use serve::{PENDING_MAX, Rooms, Stream, open};

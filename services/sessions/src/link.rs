@@ -1,6 +1,9 @@
 //! The way back to one caller's stream.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use switchboard_proto::wire::{Answer, Reason, Wire};
 use tokio::sync::mpsc;
@@ -10,7 +13,7 @@ use tokio_util::{
 };
 use tonic::Status;
 
-use crate::Refusal;
+use crate::{Refusal, metrics::StreamCounts};
 
 /// Frames that wait for a caller that does not read. One that lets so many wait has stopped reading: its stream ends.
 pub(crate) const LINK_FRAMES_MAX: usize = 16_384;
@@ -25,6 +28,7 @@ pub struct Link<W: Wire> {
     frames: mpsc::Sender<Frame<W>>,
     overflown: CancellationToken,
     asked: TaskTracker,
+    counts: Arc<StreamCounts>,
 }
 
 /// One action that waits for its answer.
@@ -40,18 +44,29 @@ pub struct Asker<W: Wire> {
 }
 
 impl<W: Wire> Link<W> {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Frame<W>>) {
+    pub(crate) fn new(counts: Arc<StreamCounts>) -> (Self, mpsc::Receiver<Frame<W>>) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (frames, receiver) = mpsc::channel(LINK_FRAMES_MAX);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        (Self { id, frames, overflown: CancellationToken::new(), asked: TaskTracker::new() }, receiver)
+        let (overflown, asked) = (CancellationToken::new(), TaskTracker::new());
+        (Self { id, frames, overflown, asked, counts }, receiver)
     }
 
     /// Tells some sessions of this link. Never waits.
     pub fn tell(&self, sessions: Vec<u64>, event: W::Event, answer: Option<Answer>) {
+        self.counts.sent.inc();
+        if let Some(reason) = W::refusal(&event) {
+            self.counts.refused(&reason);
+        }
         if self.frames.try_send(Ok(W::response(sessions, event, answer))).is_err() {
             self.overflown.cancel();
         }
+    }
+
+    /// How many frames wait, while the stream is there.
+    pub(crate) fn depth(&self) -> impl Fn() -> Option<usize> + Send + Sync + 'static {
+        let frames = self.frames.downgrade();
+        move || frames.upgrade().map(|frames| frames.max_capacity() - frames.capacity())
     }
 
     /// An action of one of its sessions.
@@ -73,8 +88,9 @@ impl<W: Wire> Link<W> {
 
 impl<W: Wire> Clone for Link<W> {
     fn clone(&self) -> Self {
-        let Self { id, frames, overflown, asked } = self;
-        Self { id: *id, frames: frames.clone(), overflown: overflown.clone(), asked: asked.clone() }
+        let Self { id, frames, overflown, asked, counts } = self;
+        let (frames, overflown) = (frames.clone(), overflown.clone());
+        Self { id: *id, frames, overflown, asked: asked.clone(), counts: counts.clone() }
     }
 }
 

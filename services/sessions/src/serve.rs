@@ -3,6 +3,10 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,12 +15,12 @@ use futures_util::{
     future::{BoxFuture, FusedFuture as _},
     stream::FuturesUnordered,
 };
-use switchboard_chassis::Lifecycle;
+use switchboard_chassis::{Lifecycle, metrics::Gauge};
 use switchboard_proto::wire::{Kind, Misuse, Wire};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::{Asker, Frame, Link};
+use crate::{Asker, Frame, Link, metrics::StreamCounts};
 
 /// Actions of a session that wait for its join.
 const EARLY_ACTIONS_MAX: usize = 64;
@@ -62,9 +66,22 @@ pub fn open<R: Rooms>(
     requests: Streaming<<R::Wire as Wire>::Request>,
     lifecycle: Lifecycle,
 ) -> Stream<R::Wire> {
-    let (link, frames) = Link::new();
-    tokio::spawn(serve(rooms, requests, link, lifecycle));
+    let counts = Arc::new(StreamCounts::new(lifecycle.metrics(), R::Wire::NAME));
+    let (link, frames) = Link::new(counts.clone());
+    watch(link.depth(), counts.queue.clone(), &lifecycle);
+    tokio::spawn(serve(rooms, requests, link, counts, lifecycle));
     ReceiverStream::new(frames)
+}
+
+/// Adds what waits on a stream to what waits on all, while it is there.
+fn watch(depth: impl Fn() -> Option<usize> + Send + Sync + 'static, queue: Gauge, lifecycle: &Lifecycle) {
+    let before = AtomicI64::new(0);
+    lifecycle.metrics().sample_while(move || {
+        let depth = depth();
+        let now = depth.map_or(0, |depth| i64::try_from(depth).unwrap_or(i64::MAX));
+        queue.inc_by(now - before.swap(now, Ordering::Relaxed));
+        depth.is_some()
+    });
 }
 
 enum Session<R: Rooms> {
@@ -82,8 +99,11 @@ async fn serve<R: Rooms>(
     rooms: R,
     mut requests: Streaming<<R::Wire as Wire>::Request>,
     link: Link<R::Wire>,
+    counts: Arc<StreamCounts>,
     lifecycle: Lifecycle,
 ) {
+    counts.streams.inc();
+    let mut present = 0;
     let mut stream = Sessions {
         rooms: rooms.clone(),
         link: link.clone(),
@@ -91,24 +111,42 @@ async fn serve<R: Rooms>(
         joins: 0,
         pending: FuturesUnordered::new(),
     };
+    let mut reason = "drained";
     let mut drained = pin!(lifecycle.drained().fuse());
     // An instance that drains ends its streams when their sessions have gone to others.
     while !(drained.is_terminated() && stream.sessions.is_empty()) {
         tokio::select! {
             request = requests.message() => match request {
-                Ok(Some(request)) => stream.act(R::Wire::split_request(request)),
+                Ok(Some(request)) => {
+                    counts.received.inc();
+                    stream.act(R::Wire::split_request(request));
+                }
                 // Half-closed, cancelled and dead look alike here: the sessions leave in each case.
-                Ok(None) | Err(_) => break,
+                Ok(None) | Err(_) => {
+                    reason = "caller";
+                    break;
+                }
             },
             Some(done) = stream.pending.next() => stream.done(done),
             () = link.overflown() => {
                 tracing::warn!(service = R::Wire::NAME, "a caller stopped reading its stream");
+                reason = "overflown";
                 break;
             }
             () = &mut drained => link.tell(Vec::new(), R::Wire::go_away(), None),
-            () = lifecycle.stopped() => break,
+            () = lifecycle.stopped() => {
+                reason = "stopped";
+                break;
+            }
+        }
+        let now = i64::try_from(stream.sessions.len()).unwrap_or(i64::MAX);
+        if now != present {
+            counts.sessions.inc_by(now - std::mem::replace(&mut present, now));
         }
     }
+    counts.streams.dec();
+    counts.sessions.dec_by(present);
+    counts.ended(reason);
     // What was asked is finished: nobody joins after the leave, and who only half-closed hears every answer.
     while let Some(done) = stream.pending.next().await {
         stream.done(done);

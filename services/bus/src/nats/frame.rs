@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Goodbye = 3,
     /// A subscriber to itself: the server knows the subscription. The member's id is the subscription's.
     Hello = 4,
+    /// A subscriber to itself, to see how long it takes. The member's id is the subscription's, the number its own time.
+    Echo = 5,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl Frame {
             2 => Kind::Beat,
             3 => Kind::Goodbye,
             4 => Kind::Hello,
+            5 => Kind::Echo,
             other => return Err(Strange::Kind(other)),
         };
         let member = Uuid::from_u128(bytes.get_u128());
@@ -82,9 +85,14 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        for (kind, payload) in
-            [(Kind::Payload, "hello"), (Kind::Payload, ""), (Kind::Beat, ""), (Kind::Goodbye, ""), (Kind::Hello, "")]
-        {
+        for (kind, payload) in [
+            (Kind::Payload, "hello"),
+            (Kind::Payload, ""),
+            (Kind::Beat, ""),
+            (Kind::Goodbye, ""),
+            (Kind::Hello, ""),
+            (Kind::Echo, ""),
+        ] {
             let frame = Frame { kind, member: Uuid::from_u128(7), number: u64::MAX, payload: Bytes::from(payload) };
             let bytes = frame.encode();
             assert_eq!(bytes.len(), HEAD_BYTES + payload.len());

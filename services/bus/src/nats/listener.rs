@@ -179,6 +179,12 @@ impl Listener {
         };
         let said = match kind {
             Kind::Hello => return member == self.ear.id,
+            Kind::Echo => {
+                if member == self.ear.id {
+                    self.ear.echoed(number);
+                }
+                return false;
+            }
             _ if member == self.member => return false,
             Kind::Payload => Said::Payload(number),
             Kind::Beat => Said::Beat(number),

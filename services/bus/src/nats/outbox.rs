@@ -29,6 +29,8 @@ struct State {
     waiting: VecDeque<Outgoing>,
     /// Of the payloads that wait.
     bytes: usize,
+    /// Payloads that were dropped because too much waited.
+    dropped: u64,
     last: HashMap<(Uuid, Subject), Last>,
 }
 
@@ -93,6 +95,18 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    /// A subscription asks to hear itself, and when.
+    pub(crate) fn echo(&self, subscription: Uuid, subject: Subject, now: u64) {
+        self.state().push(subject, Frame::bare(Kind::Echo, subscription, now));
+        self.filled.notify_one();
+    }
+
+    /// The bytes that wait, and how many payloads were dropped because of them so far.
+    pub(crate) fn depth(&self) -> (usize, u64) {
+        let state = self.state();
+        (state.bytes, state.dropped)
+    }
+
     /// Completes when everything that waits now was sent or dropped.
     pub(crate) fn mark(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
@@ -126,6 +140,7 @@ impl State {
             let Some(oldest) = self.waiting.iter().position(|outgoing| outgoing.bytes() > 0) else { break };
             let dropped = self.waiting.remove(oldest).map_or(0, |outgoing| outgoing.bytes());
             self.bytes -= dropped;
+            self.dropped += 1;
         }
     }
 

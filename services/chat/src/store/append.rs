@@ -1,7 +1,11 @@
 //! Group commit: many messages of many conversations in one transaction.
 
 use sqlx::QueryBuilder;
-use switchboard_chassis::{Micros, db::Result, on_pool};
+use switchboard_chassis::{
+    Error, Kind, Micros,
+    db::{Result, padded},
+    on_pool,
+};
 use uuid::Uuid;
 
 use super::{
@@ -40,15 +44,14 @@ impl Store {
         numbers: &mut Numbers,
         ids_may_be_taken: bool,
     ) -> Result<Vec<Appended>> {
-        self.reserve(numbers, drafts.len()).await?;
-        match self.append_once(drafts, now, numbers, ids_may_be_taken).await {
-            // An id that a caller chose is taken: look at all of them.
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() && !ids_may_be_taken => {
-                self.reserve(numbers, drafts.len()).await?;
-                Ok(self.append_once(drafts, now, numbers, true).await?)
+        for ids_may_be_taken in [ids_may_be_taken, true] {
+            self.reserve(numbers, drafts.len()).await?;
+            if let Some(appended) = self.append_once(drafts, now, numbers, ids_may_be_taken).await? {
+                return Ok(appended);
             }
-            other => Ok(other?),
+            // An id that a caller chose is taken: all of them are looked at.
         }
+        Err(Error::new(Kind::Unavailable, "CONFLICT", "somebody stored the same at the same time; try again"))
     }
 
     async fn reserve(&self, numbers: &mut Numbers, wanted: usize) -> Result<()> {
@@ -67,13 +70,14 @@ impl Store {
         Ok(())
     }
 
+    /// `None` when an id that was not looked up is taken: nothing was stored.
     async fn append_once(
         &self,
         drafts: &[Draft],
         now: Micros,
         numbers: &mut Numbers,
         ids_may_be_taken: bool,
-    ) -> sqlx::Result<Vec<Appended>> {
+    ) -> sqlx::Result<Option<Vec<Appended>>> {
         let mut ids: Vec<Uuid> = drafts.iter().map(|draft| draft.conversation_id).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -84,11 +88,11 @@ impl Store {
 
             let mut query = QueryBuilder::new("SELECT id, last_seq, status FROM conversations WHERE id IN (");
             let mut list = query.separated(", ");
-            for id in &ids {
+            for id in padded(&ids) {
                 list.push_bind(*id);
             }
             query.push(") ORDER BY id").push(for_update);
-            let heads: Vec<(Uuid, i64, i32)> = query.build_query_as().persistent(false).fetch_all(&mut *tx).await?;
+            let heads: Vec<(Uuid, i64, i32)> = query.build_query_as().fetch_all(&mut *tx).await?;
 
             let mut known = Vec::new();
             let is_looked_up =
@@ -116,19 +120,21 @@ impl Store {
             }
 
             let (appended, heads) = place(drafts, &heads, known, now, numbers);
-            let stored = || appended.iter().filter_map(|appended| match appended {
-                Appended::Stored(message) => Some(message),
-                _ => None,
-            });
             if heads.is_empty() {
-                return Ok(appended);
+                return Ok(Some(appended));
             }
-
+            let stored: Vec<&Message> = appended
+                .iter()
+                .filter_map(|appended| match appended {
+                    Appended::Stored(message) => Some(message),
+                    _ => None,
+                })
+                .collect();
             let mut query = QueryBuilder::new(
                 "INSERT INTO messages (conversation_id, seq, id, number, sender_id, sender_role, content,
                      message_type, media_url, is_urgent, metadata, client_message_id, status, created_at) ",
             );
-            query.push_values(stored(), |mut row, message| {
+            query.push_values(padded(&stored), |mut row, message| {
                 row.push_bind(message.conversation_id)
                     .push_bind(bigint(message.seq))
                     .push_bind(message.id)
@@ -144,15 +150,20 @@ impl Store {
                     .push_bind(i32::from(message.status))
                     .push_bind(message.created_at);
             });
-            query.build().persistent(false).execute(&mut *tx).await?;
+            // The last one may be there several times.
+            query.push(" ON CONFLICT DO NOTHING");
+            let inserted = query.build().execute(&mut *tx).await?.rows_affected();
+            if inserted < stored.len() as u64 {
+                return Ok(None);
+            }
 
             let mut query = QueryBuilder::new("UPDATE conversations SET last_seq = v.column2, updated_at = ");
             query.push_bind(now).push(" FROM (");
-            query.push_values(&heads, |mut row, (id, last_seq)| {
+            query.push_values(padded(&heads), |mut row, (id, last_seq)| {
                 row.push_bind(*id).push_bind(bigint(*last_seq));
             });
             query.push(") AS v WHERE conversations.id = v.column1");
-            query.build().persistent(false).execute(&mut *tx).await?;
+            query.build().execute(&mut *tx).await?;
 
             for missed in missed(drafts, &appended).chunks(STATEMENT_ABSENCES_MAX) {
                 let mut query = QueryBuilder::new(
@@ -181,7 +192,7 @@ impl Store {
             }
 
             tx.commit().await?;
-            Ok(appended)
+            Ok(Some(appended))
         })
     }
 }

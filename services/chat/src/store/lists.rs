@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::{
     Store,
+    opening::seats,
     rows::{CONVERSATION_COLUMNS, ConversationRow, MESSAGE_COLUMNS, MessageRow, bigint},
 };
-use crate::model::{Conversation, Kind, Message, Openness, Seat};
+use crate::model::{Conversation, Kind, Message, Openness};
 
 /// A page ends early after so many bytes of text: gRPC callers refuse answers of more than 4 MiB by default, and one
 /// message more always fits.
@@ -118,12 +119,7 @@ impl Store {
         let mut more = rows.len() > size as usize;
         rows.truncate(size as usize);
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-        let mut seats: HashMap<Uuid, Vec<Seat>> = HashMap::new();
-        if !ids.is_empty() {
-            for (id, seat) in self.seats(&ids).await? {
-                seats.entry(id).or_default().push(seat);
-            }
-        }
+        let mut seats = seats(&self.db.read, &ids).await?;
         let conversations = rows.into_iter().map(|row| {
             let seats = seats.remove(&row.id).unwrap_or_default();
             row.with_seats(seats)
@@ -161,9 +157,12 @@ impl Store {
             query.push(")");
             let last = query.build_query_as().persistent(false).fetch_all(pool).await?;
 
-            let mut query =
-                QueryBuilder::new("SELECT conversation_id, COUNT(*) FROM messages WHERE status < 3 AND sender_id <> ");
-            query.push_bind(user_id).push(" AND conversation_id IN (");
+            let mut query = QueryBuilder::new(
+                "SELECT conversation_id, COUNT(*) FROM conversations
+                 JOIN messages ON messages.conversation_id = conversations.id AND messages.seq >= conversations.unread_from
+                 WHERE messages.status < 3 AND sender_id <> ",
+            );
+            query.push_bind(user_id).push(" AND conversations.id IN (");
             let mut list = query.separated(", ");
             for conversation in &conversations {
                 list.push_bind(conversation.id);

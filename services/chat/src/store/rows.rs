@@ -7,17 +7,18 @@ use uuid::Uuid;
 use crate::model::{Body, Conversation, Kind, Message, MessageName, MessageType, Named, Openness, Role, Seat, Status};
 
 pub(super) const CONVERSATION_COLUMNS: &str =
-    "id, number, kind, subject, status, last_seq, erased, created_at, updated_at";
+    "id, number, kind, people, subject, status, last_seq, erased, created_at, updated_at";
 
 pub(super) const MESSAGE_COLUMNS: &str = "messages.conversation_id, messages.seq, messages.id, messages.number, \
      sender_id, sender_role, content, message_type, media_url, is_urgent, metadata, client_message_id, \
      messages.status, messages.created_at";
 
-#[derive(FromRow)]
+#[derive(Clone, FromRow)]
 pub(super) struct ConversationRow {
     pub(super) id: Uuid,
-    number: i64,
-    kind: i32,
+    pub(super) number: i64,
+    pub(super) kind: i32,
+    pub(super) people: Option<String>,
     subject: String,
     pub(super) status: i32,
     pub(super) last_seq: i64,

@@ -1,0 +1,529 @@
+// The playground in Chromium, against the real server that carries it.
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import type { Browser, BrowserContext, Locator, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { createChatWebSocket, type Options } from 'switchboard-client';
+// @ts-expect-error: a script of Node's, without types
+import { bundle } from '../../build.mjs';
+import { launch } from '../../client/test/chromium.js';
+import { CLINIC_CHAT, CONSULTATION, DEVICE, Network, Server, sign } from '../../client/test/server.js';
+
+const files = fileURLToPath(new URL('..', import.meta.url));
+const pictures = fileURLToPath(new URL('../../../../target/playground/', import.meta.url));
+
+let server: Server;
+let browser: Browser;
+const contexts: BrowserContext[] = [];
+/** What any page complained of: errors, warnings, violations of the policy. */
+let complaints: string[] = [];
+beforeAll(async () => {
+  server = await Server.start({ SWITCHBOARD_EDGE__RATE_LIMITS__CONSULTATION: '0' });
+  browser = await launch();
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+afterEach(async () => {
+  for (const context of contexts.splice(0)) await context.close();
+  const heard = complaints;
+  complaints = [];
+  expect(heard).toEqual([]);
+});
+
+interface Look {
+  url?: string;
+  width?: number;
+  colorScheme?: 'light' | 'dark';
+  mayComplain?: RegExp;
+}
+
+function listen(page: Page, mayComplain?: RegExp): void {
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type()) && !mayComplain?.test(message.text())) complaints.push(message.text());
+  });
+  page.on('pageerror', (error) => complaints.push(String(error)));
+}
+
+/** A page in a window of its own. */
+async function visit(hash: string, { url = server.url, width = 1280, colorScheme = 'light', mayComplain }: Look = {}): Promise<Page> {
+  const context = await browser.newContext({ viewport: { width, height: 850 }, colorScheme });
+  contexts.push(context);
+  const page = await context.newPage();
+  listen(page, mayComplain);
+  await page.goto(`${url}/#${hash}`);
+  return page;
+}
+
+const side = (page: Page, name: string): Locator => page.getByRole('region', { name, exact: true });
+const connected = (locator: Locator): Promise<void> =>
+  expect.poll(async () => `${await locator.getByRole('status').textContent()}; ${await locator.locator('.frames').textContent()}`).toMatch(/^connected;/);
+const messages = (locator: Locator, name: string): Locator => locator.getByRole('log', { name: `Messages of ${name}` }).getByRole('listitem');
+
+async function write(at: Locator, text: string): Promise<void> {
+  const field = at.getByRole('textbox', { name: /^Write as/ });
+  await field.fill(text);
+  await field.press('Enter');
+}
+
+/** One person's end, in a page of its own. */
+async function alone(protocol: string, id: string, name: string, look?: Look): Promise<Locator> {
+  const page = await visit(`${protocol}/${id}`, look);
+  const end = side(page, name);
+  await connected(end);
+  return end;
+}
+
+/** The texts that somebody sees. */
+const texts = (end: Locator): Promise<string[]> => end.locator('.messages .text').allTextContents();
+
+describe('what is served', () => {
+  test('the script is the one that the sources make', async () => {
+    expect(readFileSync(`${files}playground.js`, 'utf8'), 'npm run build in edge/web').toBe(await bundle());
+    expect(await (await fetch(`${server.url}/playground.js`)).text(), 'cargo build').toBe(await bundle());
+  });
+
+  test('under a strict policy', async () => {
+    for (const [path, type] of [['/', 'text/html'], ['/playground.js', 'text/javascript'], ['/playground.css', 'text/css'], ['/playground.json', 'application/json']]) {
+      const { headers } = await fetch(server.url + path);
+      expect(headers.get('content-type')).toContain(type);
+      const policy = headers.get('content-security-policy')!;
+      expect(policy).toContain("default-src 'none'; script-src 'self'; style-src 'self';");
+      expect(policy).not.toMatch(/unsafe|\*(?!;| |$)/);
+      expect(headers.get('x-content-type-options')).toBe('nosniff');
+    }
+  });
+
+  test('only where it is switched on; then without people, for credentials of your own', async () => {
+    const [off, on] = await Promise.all([Server.start({}, 'serve'), Server.start({ SWITCHBOARD_EDGE__PLAYGROUND: 'true' }, 'serve')]);
+    try {
+      for (const path of ['/', '/playground.js', '/playground.css', '/playground.json']) expect((await fetch(off.url + path)).status).toBe(404);
+      expect(await (await fetch(`${on.url}/playground.json`)).json()).toEqual({ people: [], conversations: {} });
+      // Both must be known before they can meet: a good token makes it so.
+      for (const [id, role] of [['123', 'customer'], ['456', 'therapist']] as const) {
+        const socket = new WebSocket(`ws://${on.host}/ws/presence/?token=${sign(id, 600, [role])}`);
+        await once(socket, 'open');
+        socket.close();
+        await once(socket, 'close');
+      }
+      const page = await visit('therapy', { url: on.url });
+      await page.getByText('Nobody is known here yet').waitFor();
+      const form = page.locator('.somebody form');
+      for (const [id, role] of [['123', 'customer'], ['456', 'therapist']]) {
+        await form.getByLabel('Protocol').selectOption('therapy');
+        await form.getByLabel('Conversation').fill('123, 456');
+        await form.getByLabel('Role').fill(role!);
+        await form.getByLabel('Credential').fill(sign(id!, 600, [role!]));
+        await form.getByRole('button', { name: 'Add' }).click();
+      }
+      await connected(side(page, 'Somebody 1'));
+      await write(side(page, 'Somebody 2'), 'by tokens of our own');
+      await messages(side(page, 'Somebody 1'), 'Somebody 1').filter({ hasText: 'by tokens of our own' }).waitFor();
+    } finally {
+      await Promise.all([off.stop(), on.stop()]);
+    }
+  });
+});
+
+describe('each protocol, between two pages', () => {
+  test('consultation: typing, ticks, presence, notifications', async () => {
+    const [clara, ed] = [await alone('consultation', '801', 'Clara Client'), await alone('consultation', '802', 'Ed Expert')];
+    await clara.getByText('Ed Expert is here').waitFor();
+    await clara.getByRole('textbox', { name: /^Write/ }).pressSequentially('Hel');
+    await ed.getByText('Clara Client types').waitFor();
+    await write(clara, 'Hello <b>expert</b> & co');
+    await messages(ed, 'Ed Expert').filter({ hasText: 'Hello <b>expert</b> & co' }).waitFor();
+    await ed.getByText('Clara Client types').waitFor({ state: 'detached' });
+    const tick = messages(clara, 'Clara Client').last().locator('.tick');
+    await expect.poll(() => tick.getAttribute('title')).toBe('stored');
+    await ed.getByRole('log').focus();
+    await expect.poll(() => tick.getAttribute('title')).toBe('read');
+    expect(await clara.page().locator('.messages b').count(), 'what people write is text').toBe(0);
+    // Ed goes: he is away, and what is written notifies him.
+    const badge = (end: Locator): Promise<number> => end.getByRole('region', { name: 'Notifications' }).locator('.badge').evaluate((element) => Number((element as HTMLElement).dataset.count));
+    const news = clara.getByRole('list', { name: 'Notifications of Clara Client' });
+    await news.getByText('Daily Reading Ready').first().waitFor();
+    const before = await badge(clara);
+    expect(before).toBeGreaterThan(0);
+    await news.getByRole('button', { name: 'Mark read' }).first().click();
+    await expect.poll(() => badge(clara)).toBeLessThan(before);
+    await ed.page().close();
+    await clara.getByText('Ed Expert is away').waitFor();
+  });
+
+  test('therapy: a therapist moves, by the server and by hand', async () => {
+    const [cleo, theo] = [await alone('therapy', '123', 'Cleo Customer'), await alone('therapy', '456', 'Theo Therapist')];
+    await write(cleo, 'Hello, how are you today?');
+    await messages(theo, 'Theo Therapist').filter({ hasText: 'Hello, how are you today?' }).waitFor();
+    await write(theo, 'Fine');
+    await messages(cleo, 'Cleo Customer').filter({ hasText: 'Fine' }).waitFor();
+    const map = cleo.getByRole('img', { name: /^Therapist 456: 52\./ });
+    await map.waitFor();
+    const seen = new Set<string>();
+    await expect.poll(async () => seen.add((await map.getAttribute('aria-label'))!).size).toBeGreaterThan(2);
+    expect(await cleo.getByRole('button', { name: /^Move/ }).count()).toBe(0);
+    await theo.getByRole('button', { name: 'Move east' }).press('Enter');
+    await theo.locator('.frames [data-kind=sent]', { hasText: '"longitude"' }).waitFor();
+  });
+
+  test('clinic', async () => {
+    const [pat, dora] = [await alone('clinic', '701', 'Pat Patient'), await alone('clinic', '702', 'Dora Doctor')];
+    await write(pat, 'Hello, doctor!');
+    await messages(dora, 'Dora Doctor').filter({ hasText: 'Hello, doctor!' }).and(dora.locator('li:not(.own)')).waitFor();
+    await write(dora, 'Hello!');
+    await messages(pat, 'Pat Patient').filter({ hasText: 'Hello!' }).waitFor();
+    // Who comes later sees what was said, on the right sides.
+    const again = await alone('clinic', '701', 'Pat Patient');
+    await messages(again, 'Pat Patient').filter({ hasText: 'Hello, doctor!' }).and(again.locator('.own')).first().waitFor();
+  });
+
+  test('mobile: joins, typing, delivered and read', async () => {
+    const [phone, sam] = [await alone('mobile', DEVICE, 'the device abc123xyz'), await alone('mobile', '900', 'Sam Staff')];
+    await phone.getByText('Sam Staff is here').waitFor();
+    await sam.getByRole('textbox', { name: /^Write/ }).pressSequentially('H');
+    await phone.getByText('900 types').waitFor();
+    await write(phone, 'Hello, I need help!');
+    const tick = messages(phone, 'the device abc123xyz').last().locator('.tick');
+    await expect.poll(() => tick.getAttribute('title')).toMatch(/delivered|read/);
+    await sam.getByRole('log').focus();
+    await expect.poll(() => tick.getAttribute('title')).toBe('read');
+    await sam.page().close();
+    await phone.getByText('Sam Staff is away').waitFor();
+  });
+
+  test('mentoring: by cookie, both in one browser', async () => {
+    const page = await visit('mentoring');
+    const [john, tess] = [side(page, 'John Student'), side(page, 'Tess Teacher')];
+    await Promise.all([connected(john), connected(tess)]);
+    await write(john, 'Hello, mentor');
+    await messages(tess, 'Tess Teacher').filter({ hasText: 'Hello, mentor' }).waitFor();
+    await tess.getByRole('log').focus();
+    await expect.poll(() => messages(john, 'John Student').last().locator('.tick').getAttribute('title')).toBe('read');
+  });
+
+  test('from the first page to two windows in three clicks', async () => {
+    const page = await visit('');
+    await connected(side(page, 'Clara Client'));
+    const windows: Page[] = [];
+    for (const name of ['Clara Client', 'Ed Expert']) {
+      const opened = page.waitForEvent('popup');
+      await page.getByRole('link', { name: `Own window of ${name}` }).click();
+      windows.push(await opened);
+    }
+    const [clara, ed] = [side(windows[0]!, 'Clara Client'), side(windows[1]!, 'Ed Expert')];
+    await Promise.all([connected(clara), connected(ed)]);
+    await write(clara, 'from my own window');
+    await messages(ed, 'Ed Expert').filter({ hasText: 'from my own window' }).waitFor();
+  });
+
+  test('any two people may be picked', async () => {
+    const page = await visit('consultation');
+    await page.getByRole('combobox', { name: 'On the left' }).selectOption({ label: 'Sam Staff, staff' });
+    const sam = side(page, 'Sam Staff');
+    await connected(sam);
+    await write(sam, 'I am of the staff');
+    await messages(side(page, 'Ed Expert'), 'Ed Expert').filter({ hasText: 'I am of the staff' }).waitFor();
+    // Nothing of the person before is left: one socket each for chat, presence and notifications.
+    await page.getByRole('combobox', { name: 'On the right' }).selectOption({ label: 'Sam Staff, staff' });
+    await expect.poll(() => page.locator('.side').count()).toBe(2);
+    expect(new Set(await page.locator('.side').evaluateAll((all) => all.map(({ id }) => id))).size).toBe(2);
+  });
+});
+
+describe('when things go wrong', () => {
+  test('a network that is cut and returns: what was written meanwhile arrives once', async () => {
+    const network = await Network.to(server);
+    try {
+      const clara = await alone('consultation', '801', 'Clara Client', { url: `http://${network.host}`, mayComplain: /WebSocket connection|ERR_/ });
+      const ed = await alone('consultation', '802', 'Ed Expert');
+      network.cut();
+      await clara.getByRole('status').filter({ hasText: /not connected|connecting/ }).waitFor();
+      const said = ['cut off 1', 'cut off 2', 'cut off 3'];
+      for (const text of said) await write(clara, text);
+      await expect.poll(() => messages(clara, 'Clara Client').last().locator('.tick').getAttribute('title')).toBe('waits for a connection');
+      await write(ed, 'what Clara missed');
+      network.mend();
+      await messages(ed, 'Ed Expert').filter({ hasText: 'cut off 3' }).waitFor();
+      await messages(clara, 'Clara Client').filter({ hasText: 'what Clara missed' }).waitFor();
+      await expect.poll(() => clara.locator('.tick[title="waits for a connection"], .tick[title="on its way"]').count()).toBe(0);
+      for (const end of [clara, ed]) expect((await texts(end)).filter((text) => text.startsWith('cut off'))).toEqual(said);
+    } finally {
+      network.close();
+    }
+  });
+
+  test('the page has a plug of its own', async () => {
+    const page = await visit('consultation');
+    const [clara, ed] = [side(page, 'Clara Client'), side(page, 'Ed Expert')];
+    await Promise.all([connected(clara), connected(ed)]);
+    await clara.getByRole('switch', { name: 'Network' }).uncheck();
+    await clara.locator('.frames [data-kind=closed]', { hasText: '1006' }).first().waitFor();
+    await write(clara, 'unplugged');
+    await messages(clara, 'Clara Client').filter({ hasText: 'unplugged' }).locator('.tick[data-status=queued]').waitFor();
+    await clara.getByRole('switch', { name: 'Network' }).check();
+    await messages(ed, 'Ed Expert').filter({ hasText: 'unplugged' }).waitFor();
+    expect((await texts(ed)).filter((text) => text === 'unplugged')).toHaveLength(1);
+  });
+
+  test('a server that restarts under the page', async () => {
+    const other = await Server.start();
+    try {
+      const look = { url: other.url, mayComplain: /WebSocket connection|ERR_/ };
+      const [cleo, theo] = [await alone('therapy', '123', 'Cleo Customer', look), await alone('therapy', '456', 'Theo Therapist', look)];
+      await other.end();
+      await cleo.locator('.frames [data-kind=closed]', { hasText: '1012 restarting' }).first().waitFor();
+      await write(cleo, 'while it was away');
+      await other.begin();
+      await messages(theo, 'Theo Therapist').filter({ hasText: 'while it was away' }).waitFor();
+      expect((await texts(theo)).filter((text) => text === 'while it was away')).toHaveLength(1);
+    } finally {
+      await other.stop();
+    }
+  });
+
+  test('a token that ended, and one that ends', async () => {
+    const page = await visit('clinic');
+    await connected(side(page, 'Pat Patient'));
+    await page.getByText('Somebody else').click();
+    const form = page.locator('.somebody form');
+    const add = async (token: string): Promise<void> => {
+      await form.getByLabel('Protocol').selectOption('clinic');
+      await form.getByLabel('Conversation').fill(CLINIC_CHAT);
+      await form.getByLabel('Role').fill('patient');
+      await form.getByLabel('Credential').fill(token);
+      await form.getByRole('button', { name: 'Add' }).click();
+    };
+    await add(sign('701', -10));
+    await page.getByRole('combobox', { name: 'On the left' }).selectOption({ label: 'Somebody 13, patient' });
+    const ended = side(page, 'Somebody 13');
+    await ended.getByRole('status').filter({ hasText: 'closed: 4001 not authenticated' }).waitFor();
+    await ended.locator('.frames [data-kind=closed]', { hasText: '4001 not authenticated: does not come back' }).waitFor();
+    await add(sign('701', 4));
+    await page.getByRole('combobox', { name: 'On the left' }).selectOption({ label: 'Somebody 14, patient' });
+    const ends = side(page, 'Somebody 14');
+    await connected(ends);
+    await ends.getByRole('status').filter({ hasText: 'closed: 4001' }).waitFor();
+  });
+
+  test('200 messages a second, and the page still answers', async () => {
+    const page = await visit('consultation');
+    const [clara, ed] = [side(page, 'Clara Client'), side(page, 'Ed Expert')];
+    await Promise.all([connected(clara), connected(ed)]);
+    const options: Options = { url: server.url, WebSocket: WebSocket as unknown as Options['WebSocket'] };
+    const sender = createChatWebSocket(CONSULTATION, sign('900'), options);
+    let count = 0;
+    const flood = setInterval(() => {
+      for (let index = 0; index < 10; index += 1) sender.send('chat_message', { message: `flood ${(count += 1)}` });
+      if (count >= 1_000) clearInterval(flood);
+    }, 50);
+    try {
+      await messages(ed, 'Ed Expert').filter({ hasText: /flood/ }).first().waitFor();
+      // In the middle of it: what is typed is seen, sent, and read on the other side.
+      await write(clara, 'in the middle of it');
+      await expect.poll(() => clara.getByRole('textbox', { name: /^Write/ }).inputValue()).toBe('');
+      const painted = await page.evaluate(
+        () =>
+          new Promise<number>((resolve) => {
+            let frames = 0;
+            const paint = (): void => {
+              frames += 1;
+              const all = document.querySelectorAll('#side-802 .messages .text');
+              if ([...all].some(({ textContent }) => textContent === 'flood 1000')) resolve(frames);
+              else requestAnimationFrame(paint);
+            };
+            paint();
+          }),
+      );
+      expect(painted).toBeGreaterThan(20);
+      const seen = (await texts(ed)).filter((text) => text.startsWith('flood'));
+      expect(seen.at(-1)).toBe('flood 1000');
+      expect(seen, 'in order, none twice').toEqual(Array.from({ length: seen.length }, (_, index) => `flood ${1_000 - seen.length + index + 1}`));
+      expect(await page.locator('.frames > div').count(), 'and does not grow for ever').toBeLessThanOrEqual(400);
+    } finally {
+      clearInterval(flood);
+      sender.close();
+    }
+  });
+});
+
+describe('for everybody', () => {
+  /** Text whose contrast with what is behind it is too low, and controls without a name. */
+  const audit = (page: Page): Promise<string[]> =>
+    page.evaluate(() => {
+      const channels = (color: string): number[] => (color.match(/[\d.]+/g) ?? []).map(Number);
+      const light = ([red = 0, green = 0, blue = 0]: number[]): number => {
+        const linear = [red, green, blue].map((value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * linear[0]! + 0.7152 * linear[1]! + 0.0722 * linear[2]!;
+      };
+      const behind = (element: Element | null): number[] => {
+        for (let at = element; at; at = at.parentElement) {
+          const color = channels(getComputedStyle(at).backgroundColor);
+          if (color.length === 3 || color[3]! > 0) return color;
+        }
+        return [255, 255, 255];
+      };
+      const wrong: string[] = [];
+      for (const element of document.querySelectorAll('body *')) {
+        const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent!.trim());
+        if (!own || element.closest('svg, .unseen, option, noscript') || !(element as HTMLElement).offsetParent) continue;
+        const [one, other] = [light(channels(getComputedStyle(element).color)), light(behind(element))];
+        const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+        if (contrast < 4.5) wrong.push(`contrast ${contrast.toFixed(2)}: ${element.outerHTML.slice(0, 120)}`);
+      }
+      for (const control of document.querySelectorAll<HTMLElement>('button, input, select, a')) {
+        const name = control.getAttribute('aria-label') ?? control.closest('label')?.textContent ?? control.textContent;
+        if (!name?.trim()) wrong.push(`no name: ${control.outerHTML.slice(0, 120)}`);
+      }
+      return wrong;
+    });
+
+  for (const colorScheme of ['light', 'dark'] as const) {
+    for (const width of [390, 1280]) {
+      test(`${width} pixels wide, ${colorScheme}`, async () => {
+        await mkdir(pictures, { recursive: true });
+        const page = await visit('', { width, colorScheme });
+        for (const protocol of ['consultation', 'therapy', 'clinic', 'mobile', 'mentoring']) {
+          await page.getByRole('link', { name: protocol, exact: true }).click();
+          await page.locator('nav a[aria-current]', { hasText: protocol }).waitFor();
+          for (const end of await page.locator('.side').all()) await connected(end);
+          const last = page.locator('.side').last();
+          await write(page.locator('.side').first(), `Hello from ${width} ${colorScheme}`);
+          await last.locator('.messages li:not(.own)', { hasText: `Hello from ${width} ${colorScheme}` }).waitFor();
+          await write(last, 'Fine, thank you. And you?');
+          await page.locator('.side').first().locator('.messages li:not(.own)', { hasText: 'And you?' }).last().waitFor();
+          if (protocol === 'therapy') await page.locator('.therapist[cx]').first().waitFor();
+          await page.screenshot({ path: `${pictures}${protocol}-${width}-${colorScheme}.png`, fullPage: true });
+          expect(await audit(page), protocol).toEqual([]);
+          expect(await page.evaluate(() => document.documentElement.scrollWidth), 'nothing sticks out').toBe(width);
+        }
+      });
+    }
+  }
+
+  test('by keyboard alone', async () => {
+    const page = await visit('clinic');
+    await connected(side(page, 'Pat Patient'));
+    const focused = (): Promise<string> =>
+      page.evaluate(() => {
+        const { activeElement: at } = document;
+        return at?.getAttribute('aria-label') ?? at?.closest('label')?.textContent?.trim() ?? at?.textContent?.trim() ?? '';
+      });
+    const stops: string[] = [];
+    for (let tab = 0; tab < 25 && !stops.includes('Somebody else, by a credential of yours'); tab += 1) {
+      await page.keyboard.press('Tab');
+      stops.push(await focused());
+      if (stops.at(-1) === 'Write as Dora Doctor') {
+        await page.keyboard.type('typed, not clicked');
+        await page.keyboard.press('Enter');
+      }
+    }
+    expect(stops).toEqual([
+      ...['consultation', 'therapy', 'clinic', 'mobile', 'mentoring'],
+      ...['On the left', 'Network', 'Own window of Pat Patient', 'Messages of Pat Patient', 'Write as Pat Patient', 'Send', 'Frames and close codes', 'Frames of Pat Patient'],
+      ...['On the right', 'Network', 'Own window of Dora Doctor', 'Messages of Dora Doctor', 'Write as Dora Doctor', 'Send', 'Frames and close codes', 'Frames of Dora Doctor'],
+      'Somebody else, by a credential of yours',
+    ]);
+    await messages(side(page, 'Pat Patient'), 'Pat Patient').filter({ hasText: 'typed, not clicked' }).waitFor();
+  });
+});
+
+describe("the documents' examples, pasted into the page's console", () => {
+  const dialects = fileURLToPath(new URL('../../../src/dialect/', import.meta.url));
+  /** The examples of a document that open a WebSocket and are for a browser's console: a component needs a page around it. */
+  function examples(document: string): string[] {
+    const text = readFileSync(`${dialects}${document}.md`, 'utf8');
+    const fences = [...text.matchAll(/^[ ]*```(?:javascript|js)\n([^]*?)^[ ]*```$/gm)].map((found) => found[1]!);
+    return fences.filter((fence) => fence.includes('new WebSocket(') && !fence.includes('import '));
+  }
+  /** With the addresses and credentials of here. */
+  function here(example: string, token: string): string {
+    return example
+      .replace(/ws:\/\/localhost:8000|wss:\/\/hodi\.co\.ke|ws:\/\/api\.numerobuddy\.com/g, `ws://localhost:${server.port}`)
+      .replace(/your-jwt-token-here|your-jwt-token|YOUR_JWT_TOKEN/g, token)
+      .replace(/YOUR_CHAT_ID/g, CLINIC_CHAT);
+  }
+  /** A console, and what is logged in it or given to the functions that the examples leave to the page. */
+  async function open(given: Record<string, string>): Promise<{ page: Page; type: (text: string) => Promise<unknown>; said: (text: string) => Promise<void> }> {
+    const page = await visit('mentoring');
+    await connected(side(page, 'Tess Teacher'));
+    const logged: string[] = [];
+    page.on('console', async (message) => {
+      logged.push(message.text());
+      logged.push(JSON.stringify(await Promise.all(message.args().map((given) => given.jsonValue()))));
+    });
+    const devtools = await page.context().newCDPSession(page);
+    const type = async (expression: string): Promise<unknown> => {
+      const { exceptionDetails, result } = await devtools.send('Runtime.evaluate', { expression, replMode: true, returnByValue: true });
+      if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
+      return result.value;
+    };
+    const theirs = ['displayMessage', 'updateMapLocation', 'updateMessageStatus', 'showTypingIndicator'];
+    for (const name of theirs) await type(`function ${name}(...given) { console.log('${name}', JSON.stringify(given)); }`);
+    for (const [name, value] of Object.entries(given)) await type(`var ${name} = ${JSON.stringify(value)}`);
+    return { page, type, said: async (text) => void (await expect.poll(() => logged.join('\n')).toContain(text)) };
+  }
+
+  test('there are so many', () => {
+    expect(['therapy', 'clinic', 'mobile', 'mentoring', 'consultation'].map((name) => examples(name).length)).toEqual([3, 2, 1, 0, 3]);
+  });
+
+  test('therapy', async () => {
+    const [chat, location, manager] = examples('therapy') as [string, string, string];
+    const customer = await open({ jwtToken: sign('123'), userRole: 'customer' });
+    await customer.type(here(chat, ''));
+    await customer.said('Chat WebSocket connected');
+    await customer.type("sendMessage('from the document')");
+    await customer.said('Message from 123: from the document');
+    await customer.said('displayMessage ["from the document","123"');
+    const therapist = await open({ jwtToken: sign('456'), userRole: 'therapist' });
+    await therapist.type(here(location, ''));
+    await therapist.said('Location WebSocket connected');
+    await therapist.type('sendLocation(40.7128, -74.0060)');
+    await therapist.said('updateMapLocation [40.7128,-74.006]');
+    // The last lines of the class's usage send before the socket is open, which it checks: nothing is sent.
+    const whole = await open({});
+    await whole.type(here(manager, sign('123')));
+    await whole.said('Chat connected');
+    await whole.type("wsManager.sendMessage('from the manager')");
+    await whole.said('New message: {type: message, message: from the manager');
+  });
+
+  test('clinic', async () => {
+    const [native, devtools] = examples('clinic') as [string, string];
+    const first = await open({});
+    await first.type(here(native, sign('701')));
+    await first.said('WebSocket connection opened');
+    await first.said('Received message: Hello, doctor!');
+    // Its last line is for when the socket is open.
+    const second = await open({});
+    const lines = here(devtools, sign('702')).trim().split('\n');
+    await second.type(lines.slice(0, -1).join('\n'));
+    await expect.poll(() => second.type('ws.readyState')).toBe(1);
+    await second.type(lines.at(-1)!);
+    await second.said('Test message');
+  });
+
+  test('mobile', async () => {
+    const console = await open({});
+    await console.type(here(examples('mobile')[0]!, ''));
+    await console.said('Connection established:');
+    await console.type("sendTypingIndicator(true); sendMessage('from the phone')");
+    await console.said('showTypingIndicator ["abc123xyz",true]');
+    await console.said('"content":"from the phone"');
+  });
+
+  test('consultation', async () => {
+    for (const [index, heard] of ['Connected to chat', 'Connected to notifications', 'user_online'].entries()) {
+      const console = await open({ consultationId: CONSULTATION, token: sign('801') });
+      // Somebody is online.
+      const other = await visit('consultation/802');
+      await connected(side(other, 'Ed Expert'));
+      await console.type(`${here(examples('consultation')[index]!, '')}\nws.onmessage = ({ data }) => console.log(data);`);
+      await console.said(heard);
+    }
+  });
+});
