@@ -310,6 +310,7 @@ pub async fn serve(
         clock,
         lifecycle: lifecycle.clone(),
     });
+    lifecycle.check(edge.gate.readiness());
     let watched = edge.links.clone();
     lifecycle.check(move || watched.readiness());
     let (roster, users) = (edge.roster.clone(), edge.counts.roster.clone());

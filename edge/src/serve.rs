@@ -186,9 +186,6 @@ fn answering(
 }
 
 fn readiness(edge: &Edge) -> Response {
-    if edge.gate.is_closed() {
-        return ("draining\n").into_response().with(StatusCode::SERVICE_UNAVAILABLE);
-    }
     let readiness = edge.lifecycle.readiness();
     readiness.to_string().into_response().with(readiness.status())
 }

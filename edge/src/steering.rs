@@ -10,7 +10,9 @@ use std::{
 
 use ipnet::IpNet;
 use prost_types::Duration as WireDuration;
-use switchboard_chassis::{Error, Kind, Lifecycle, clock::timestamp, grpc::Caller, secret::sha256_hex};
+use switchboard_chassis::{
+    Error, Kind, Lifecycle, clock::timestamp, grpc::Caller, lifecycle::Readiness, secret::sha256_hex,
+};
 use switchboard_proto::edge::v1::{
     Connection as WireConnection, DisconnectConnectionsRequest, DisconnectConnectionsResponse, DrainRequest,
     DrainResponse, GetConnectionRequest, GetConnectionResponse, ListConnectionsRequest, ListConnectionsResponse,
@@ -80,6 +82,12 @@ impl Default for Gate {
 impl Gate {
     pub(crate) fn is_closed(&self) -> bool {
         self.0.borrow().is_some()
+    }
+
+    /// Whether the edge should get visitors, as far as this decides it.
+    pub(crate) fn readiness(&self) -> impl Fn() -> Readiness + Send + Sync + 'static {
+        let told = self.0.subscribe();
+        move || if told.borrow().is_some() { Readiness::NotReady("draining".to_owned()) } else { Readiness::Ready }
     }
 
     /// Sends away those who are there, while it is closed, until the process ends by itself.

@@ -370,6 +370,8 @@ async fn an_edge_is_drained_and_taken_back() -> anyhow::Result<()> {
     }
     let ready = async || client::call(sandbox.edge, "GET", "/readyz", None, None).await;
     assert_eq!(ready().await?, (503, Value::from("draining\n")));
+    let to_operators = client::call(sandbox.admin, "GET", "/readyz", None, None).await?;
+    assert_eq!(to_operators, (503, Value::from("draining\n")), "on whichever port it is asked");
     assert_eq!(client::call(sandbox.edge, "GET", "/healthz", None, None).await?.0, 200);
     assert!(list(&mut edge, ListConnectionsRequest::default()).await?.is_draining);
     // The services of the process go on.

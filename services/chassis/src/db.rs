@@ -132,13 +132,9 @@ impl Db {
         service: &str,
         migrations: &Migrator,
     ) -> Result<Self, OpenError> {
-        let url = config.url.expose();
-        let db = if url.is_empty() {
-            sqlite(&data_dir.join(format!("{service}.db")), config.durability).await?
-        } else if let Some(path) = url.strip_prefix("sqlite:") {
-            sqlite(&sqlite_file(path.strip_prefix("//").unwrap_or(path), service), config.durability).await?
-        } else {
-            postgres(url, service, config).await?
+        let db = match sqlite_path(config, data_dir, service) {
+            Some(file) => sqlite(&file, config.durability).await?,
+            None => postgres(config.url.expose(), service, config).await?,
         };
         on_pool!(&db.write, p => migrations.run(p).await)?;
         Ok(db)

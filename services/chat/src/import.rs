@@ -8,7 +8,7 @@ use switchboard_proto::chat::v1::{self as wire, RefusalReason};
 use uuid::Uuid;
 
 use crate::{
-    model::{Conversation, Message, Openness, Refusal, Role, Seat, Status},
+    model::{Conversation, Message, Openness, Refusal, Role, Status},
     rules,
 };
 
@@ -252,9 +252,9 @@ fn is_same(line: &Message, stored: &Message) -> bool {
 }
 
 /// Whether a conversation that is there may be the one of a line.
-pub(crate) fn is_same_conversation(line: &Moved, stored: &Conversation, seats: &[Seat]) -> bool {
+pub(crate) fn is_same_conversation(line: &Moved, stored: &Conversation) -> bool {
     let line = &line.conversation;
-    line.kind == stored.kind && line.seats == seats && (line.number == 0 || line.number == stored.number)
+    line.kind == stored.kind && line.seats == stored.seats && (line.number == 0 || line.number == stored.number)
 }
 
 #[cfg(test)]

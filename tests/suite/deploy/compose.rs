@@ -108,7 +108,7 @@ impl Deployment {
                         "127.0.0.1".clone_into(value);
                     }
                 }
-                environment.push(("SWITCHBOARD_LOG__FILTER".to_owned(), "info,switchboard_edge=debug".to_owned()));
+                environment.push(("SWITCHBOARD_LOG__FILTER".to_owned(), "info,sockets=debug".to_owned()));
                 let container = self.stack.start(own, Some(command), &environment)?;
                 self.containers.insert(name.to_owned(), container);
             }

@@ -61,7 +61,7 @@ impl Site {
             ("SWITCHBOARD_GRPC__TOKEN", GRPC_TOKEN.to_owned()),
             ("SWITCHBOARD_SERVICES__IDENTITY", format!("http://{services}")),
             ("SWITCHBOARD_SERVICES__CHAT", format!("http://{services}")),
-            ("SWITCHBOARD_LOG__FILTER", "info,switchboard_edge=debug".to_owned()),
+            ("SWITCHBOARD_LOG__FILTER", "info,sockets=debug".to_owned()),
         ];
         let switchboard = start(&settings, &files, edge).await?;
         fs::write(files.at("people.jsonl"), PEOPLE)?;

@@ -71,6 +71,7 @@ export class Server {
         SWITCHBOARD_DATA_DIR: this.data,
         SWITCHBOARD_EDGE__LISTEN: this.host,
         SWITCHBOARD_GRPC__LISTEN: `127.0.0.1:${this.grpcPort}`,
+        SWITCHBOARD_ADMIN__LISTEN: '127.0.0.1:0',
         SWITCHBOARD_AUTH__JWT__SECRET: SECRET,
         SWITCHBOARD_EDGE__DRAIN_SPREAD_S: '0',
         SWITCHBOARD_DRAIN_TIMEOUT_S: '1',

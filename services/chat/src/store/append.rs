@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Store,
     absences::{Missed, STATEMENT_ABSENCES_MAX, missed},
-    rows::{MESSAGE_COLUMNS, MessageRow, bigint},
+    rows::{MESSAGE_COLUMNS, MessageRow, bigint, insert_messages},
 };
 use crate::{
     model::{Draft, Message},
@@ -130,26 +130,7 @@ impl Store {
                     _ => None,
                 })
                 .collect();
-            let mut query = QueryBuilder::new(
-                "INSERT INTO messages (conversation_id, seq, id, number, sender_id, sender_role, content,
-                     message_type, media_url, is_urgent, metadata, client_message_id, status, created_at) ",
-            );
-            query.push_values(padded(&stored), |mut row, message| {
-                row.push_bind(message.conversation_id)
-                    .push_bind(bigint(message.seq))
-                    .push_bind(message.id)
-                    .push_bind(message.number)
-                    .push_bind(&message.sender_id)
-                    .push_bind(message.sender_role.as_str())
-                    .push_bind(&message.body.content)
-                    .push_bind(i32::from(message.body.message_type))
-                    .push_bind(&message.body.media_url)
-                    .push_bind(message.body.is_urgent)
-                    .push_bind(&message.body.metadata_json)
-                    .push_bind(&message.client_message_id)
-                    .push_bind(i32::from(message.status))
-                    .push_bind(message.created_at);
-            });
+            let mut query = insert_messages!(padded(&stored));
             // The last one may be there several times.
             query.push(" ON CONFLICT DO NOTHING");
             let inserted = query.build().execute(&mut *tx).await?.rows_affected();

@@ -10,7 +10,10 @@ use uuid::Uuid;
 use super::{
     Store,
     opening::{COUNTED_NUMBERS_END, seats},
-    rows::{CONVERSATION_COLUMNS, ConversationRow, MESSAGE_COLUMNS, MessageRow, SeatRow, bigint},
+    rows::{
+        CONVERSATION_COLUMNS, ConversationRow, MESSAGE_COLUMNS, MessageRow, SeatRow, TAKE_NUMBERS, bigint,
+        insert_messages,
+    },
 };
 use crate::{
     import::{Counts, Head, Moved, Taken, at, is_same_conversation, place},
@@ -107,7 +110,7 @@ impl Store {
                     let mut seats: Vec<Seat> = seats.into_iter().filter_map(SeatRow::seat).map(|(_, seat)| seat).collect();
                     seats.sort();
                     let known = known.with_seats(seats);
-                    if !is_same_conversation(line, &known, &known.seats) {
+                    if !is_same_conversation(line, &known) {
                         let what = "id: another conversation has it: one of another kind, number or participants";
                         return Ok(Err(at("conversations", number, Refusal::new(RefusalReason::AlreadyExists, what))));
                     }
@@ -139,15 +142,12 @@ impl Store {
                 }
                 // As for one that is opened: its number, or the next one above all that were minted elsewhere.
                 let minted = Some(moved.number).filter(|number| (1..COUNTED_NUMBERS_END).contains(number));
-                let next: i64 = sqlx::query_scalar(
-                    "UPDATE counters SET value = CASE WHEN $1 > value THEN $1 WHEN $2 THEN value ELSE value + 1 END
-                     WHERE name = $3 RETURNING value",
-                )
-                .bind(minted.unwrap_or(0))
-                .bind(moved.number != 0)
-                .bind(format!("{}_NUMBER", moved.kind.as_str_name()))
-                .fetch_one(&mut *tx)
-                .await?;
+                let next: i64 = sqlx::query_scalar(TAKE_NUMBERS)
+                    .bind(minted.unwrap_or(0))
+                    .bind(i64::from(moved.number == 0))
+                    .bind(format!("{}_NUMBER", moved.kind.as_str_name()))
+                    .fetch_one(&mut *tx)
+                    .await?;
                 let done = sqlx::query(
                     "INSERT INTO conversations
                          (id, kind, number, people, subject, status, last_seq, erased, created_at, updated_at)
@@ -299,40 +299,19 @@ impl Store {
             if !placed.new.is_empty() {
                 // Numbers that are given from now on are above all of these.
                 let wanted = i64::try_from(unnumbered).unwrap_or(i64::MAX);
-                let last: i64 = sqlx::query_scalar(
-                    "UPDATE counters SET value = CASE WHEN $1 > value THEN $1 ELSE value END + $2
-                     WHERE name = 'message_number' RETURNING value",
-                )
-                .bind(highest)
-                .bind(wanted)
-                .fetch_one(&mut *tx)
-                .await?;
+                let last: i64 = sqlx::query_scalar(TAKE_NUMBERS)
+                    .bind(highest)
+                    .bind(wanted)
+                    .bind("message_number")
+                    .fetch_one(&mut *tx)
+                    .await?;
                 let unnumbered = placed.new.iter_mut().filter(|message| message.number == 0);
                 for (message, number) in unnumbered.zip(last - wanted + 1..) {
                     message.number = number;
                 }
             }
             for new in placed.new.chunks(LOOK_UP_IDS) {
-                let mut query = QueryBuilder::new(
-                    "INSERT INTO messages (conversation_id, seq, id, number, sender_id, sender_role, content,
-                         message_type, media_url, is_urgent, metadata, client_message_id, status, created_at) ",
-                );
-                query.push_values(new, |mut row, message| {
-                    row.push_bind(message.conversation_id)
-                        .push_bind(bigint(message.seq))
-                        .push_bind(message.id)
-                        .push_bind(message.number)
-                        .push_bind(&message.sender_id)
-                        .push_bind(message.sender_role.as_str())
-                        .push_bind(&message.body.content)
-                        .push_bind(i32::from(message.body.message_type))
-                        .push_bind(&message.body.media_url)
-                        .push_bind(message.body.is_urgent)
-                        .push_bind(&message.body.metadata_json)
-                        .push_bind(&message.client_message_id)
-                        .push_bind(i32::from(message.status))
-                        .push_bind(message.created_at);
-                });
+                let mut query = insert_messages!(new);
                 query.build().persistent(false).execute(&mut *tx).await?;
             }
             for (id, head) in heads.iter().filter(|(_, head)| head.has_grown) {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Store,
-    rows::{CONVERSATION_COLUMNS, ConversationRow, SeatRow},
+    rows::{CONVERSATION_COLUMNS, ConversationRow, SeatRow, TAKE_NUMBERS},
 };
 use super::feed::{Happening, record_event};
 use crate::{
@@ -219,15 +219,12 @@ async fn make_all(write: &Pool, outbox: &Outbox, new: &[New]) -> sqlx::Result<Ve
             let wanted = of_kind().filter(|new| new.opening.number.is_none()).count();
             let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
             // The next numbers of this kind, above all that were minted elsewhere.
-            let last: i64 = sqlx::query_scalar(
-                "UPDATE counters SET value = CASE WHEN $1 > value THEN $1 ELSE value END + $2 WHERE name = $3
-                 RETURNING value",
-            )
-            .bind(minted.max().unwrap_or(0))
-            .bind(wanted)
-            .bind(format!("{}_NUMBER", kind.as_str_name()))
-            .fetch_one(&mut *tx)
-            .await?;
+            let last: i64 = sqlx::query_scalar(TAKE_NUMBERS)
+                .bind(minted.max().unwrap_or(0))
+                .bind(wanted)
+                .bind(format!("{}_NUMBER", kind.as_str_name()))
+                .fetch_one(&mut *tx)
+                .await?;
             let mut next = last - wanted;
             numbered.extend(of_kind().map(|new| {
                 let number = new.opening.number.unwrap_or_else(|| {

@@ -13,6 +13,38 @@ pub(super) const MESSAGE_COLUMNS: &str = "messages.conversation_id, messages.seq
      sender_id, sender_role, content, message_type, media_url, is_urgent, metadata, client_message_id, \
      messages.status, messages.created_at";
 
+/// Takes numbers, `$2` of them, of the counter `$3`; above `$1`, the highest that was minted elsewhere. Gives the last.
+pub(super) const TAKE_NUMBERS: &str =
+    "UPDATE counters SET value = CASE WHEN $1 > value THEN $1 ELSE value END + $2 WHERE name = $3 RETURNING value";
+
+/// A query that inserts messages, for whichever database it is.
+macro_rules! insert_messages {
+    ($messages:expr) => {{
+        let mut query = sqlx::QueryBuilder::new(
+            "INSERT INTO messages (conversation_id, seq, id, number, sender_id, sender_role, content,
+                 message_type, media_url, is_urgent, metadata, client_message_id, status, created_at) ",
+        );
+        query.push_values($messages, |mut row, message| {
+            row.push_bind(message.conversation_id)
+                .push_bind($crate::store::rows::bigint(message.seq))
+                .push_bind(message.id)
+                .push_bind(message.number)
+                .push_bind(&message.sender_id)
+                .push_bind(message.sender_role.as_str())
+                .push_bind(&message.body.content)
+                .push_bind(i32::from(message.body.message_type))
+                .push_bind(&message.body.media_url)
+                .push_bind(message.body.is_urgent)
+                .push_bind(&message.body.metadata_json)
+                .push_bind(&message.client_message_id)
+                .push_bind(i32::from(message.status))
+                .push_bind(message.created_at);
+        });
+        query
+    }};
+}
+pub(super) use insert_messages;
+
 #[derive(Clone, FromRow)]
 pub(super) struct ConversationRow {
     pub(super) id: Uuid,
