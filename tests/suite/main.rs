@@ -34,6 +34,6 @@ mod steering;
 mod tokens;
 mod transcripts;
 mod transport;
-mod webhooks;
 mod upgrade;
 mod web;
+mod webhooks;

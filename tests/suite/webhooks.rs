@@ -240,7 +240,7 @@ async fn a_device_is_told_of_by_its_hash(backend: Backend) -> anyhow::Result<()>
     let mut receiver = Receiver::start(Vec::new()).await?;
     let sandbox = Sandbox::start_with(backend, receiver.settings()).await?;
     for device_id in ["a-device", "a-device", "another"] {
-        let request = RegisterDeviceRequest { device_id: device_id.into(), keep_inactive: false };
+        let request = RegisterDeviceRequest { device_id: device_id.into(), ..Default::default() };
         sandbox.identity()?.register_device(request).await?;
     }
     let mut told = HashSet::new();
@@ -277,6 +277,11 @@ async fn what_fails_is_tried_again_until_it_is_given_up(backend: Backend) -> any
     // Those that fail delay no others.
     open(&sandbox, ConversationKind::Clinic, &[("p3", "patient"), ("d", "professional")]).await?;
     assert_ne!(receiver.next().await?.id, dead[0].webhook_id);
+    let counted = sandbox.lifecycle.metrics().text();
+    for (result, tries) in [("failed", 6), ("given_up", 1)] {
+        let series = format!("switchboard_webhook_tries_total{{outbox=\"chat\",result=\"{result}\"}} {tries}\n");
+        assert!(counted.contains(&series), "{series}");
+    }
     Ok(())
 }
 
@@ -420,7 +425,7 @@ async fn each_endpoint_is_told_what_it_asked_for() -> anyhow::Result<()> {
     let sandbox = Sandbox::start_with(Backend::Sqlite, |config| config.webhooks = webhooks).await?;
     sandbox
         .identity()?
-        .register_device(RegisterDeviceRequest { device_id: "phone".into(), keep_inactive: false })
+        .register_device(RegisterDeviceRequest { device_id: "phone".into(), ..Default::default() })
         .await?;
     open(&sandbox, ConversationKind::Clinic, &[("p", "patient"), ("d", "professional")]).await?;
     assert_eq!(words.next().await?.body["data"]["subject"], "what it is about");

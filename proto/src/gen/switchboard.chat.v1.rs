@@ -742,6 +742,126 @@ pub struct ImportMessagesResponse {
     #[prost(int64, tag = "3")]
     pub unchanged: i64,
 }
+/// From where, and what.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequest {
+    /// The cursor of a response, to go on after it; empty begins at `start`.
+    #[prost(string, tag = "1")]
+    pub cursor: ::prost::alloc::string::String,
+    /// Without a cursor.
+    #[prost(enumeration = "WatchStart", tag = "2")]
+    pub start: i32,
+    /// Only of conversations of these kinds; none is all.
+    #[prost(enumeration = "ConversationKind", repeated, tag = "3")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
+    /// Only events of these types; none is all.
+    #[prost(enumeration = "WatchEventType", repeated, tag = "4")]
+    pub types: ::prost::alloc::vec::Vec<i32>,
+}
+/// Something that happened, or a place to go on from.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchResponse {
+    /// Goes on after this. Opaque; at most 200 characters.
+    #[prost(string, tag = "1")]
+    pub cursor: ::prost::alloc::string::String,
+    /// The kind of the conversation in which it happened.
+    #[prost(enumeration = "ConversationKind", tag = "2")]
+    pub kind: i32,
+    /// What happened.
+    #[prost(oneof = "watch_response::Event", tags = "3, 4, 5, 6, 7, 15")]
+    pub event: ::core::option::Option<watch_response::Event>,
+}
+/// Nested message and enum types in `WatchResponse`.
+pub mod watch_response {
+    /// What happened.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Event {
+        /// As it is stored now.
+        #[prost(message, tag = "3")]
+        Message(super::Message),
+        /// As it is now: what came after follows.
+        #[prost(message, tag = "4")]
+        ConversationOpened(super::WatchedOpening),
+        /// As it is now.
+        #[prost(message, tag = "5")]
+        ConversationClosed(super::WatchedClosing),
+        /// Kept for 30 days; the messages themselves say how far they got.
+        #[prost(message, tag = "6")]
+        Receipts(super::WatchedReceipts),
+        /// Whoever keeps copies erases them, too.
+        #[prost(message, tag = "7")]
+        Erased(super::WatchedErasure),
+        /// Nothing that was asked for happened up to this cursor. The first response is one; then, at least every 10 s in which
+        /// nothing else is sent.
+        #[prost(message, tag = "15")]
+        Heartbeat(super::WatchHeartbeat),
+    }
+}
+/// A conversation was opened.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchedOpening {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub conversation: ::core::option::Option<Conversation>,
+}
+/// A conversation was closed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchedClosing {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub conversation: ::core::option::Option<Conversation>,
+}
+/// Receipts moved forward.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchedReceipts {
+    /// The conversation's UUID.
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    /// Whose doing it was.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// In which role.
+    #[prost(string, tag = "3")]
+    pub role: ::prost::alloc::string::String,
+    /// How far.
+    #[prost(enumeration = "MessageStatus", tag = "4")]
+    pub status: i32,
+    /// Which messages.
+    #[prost(message, repeated, tag = "5")]
+    pub messages: ::prost::alloc::vec::Vec<SeqRange>,
+    /// When.
+    #[prost(message, optional, tag = "6")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Messages of a conversation by their `seq`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeqRange {
+    /// The first.
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    /// The last.
+    #[prost(uint64, tag = "2")]
+    pub last: u64,
+}
+/// What a user wrote in a conversation, and the user's seat, were erased.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchedErasure {
+    /// The conversation's UUID.
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    /// The SHA-256 of the user's id, in hex: the id itself is gone. It is for comparing with the `sender_id` of copies.
+    #[prost(string, tag = "2")]
+    pub user_id_sha256: ::prost::alloc::string::String,
+    /// How many messages went.
+    #[prost(int64, tag = "3")]
+    pub messages: i64,
+    /// When.
+    #[prost(message, optional, tag = "4")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Nothing happened.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchHeartbeat {}
 /// Which of the documented front ends a conversation belongs to; it decides who may sit in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -979,6 +1099,84 @@ impl RefusalReason {
             "REFUSAL_REASON_OVERLOADED" => Some(Self::Overloaded),
             "REFUSAL_REASON_UNAVAILABLE" => Some(Self::Unavailable),
             "REFUSAL_REASON_ALREADY_EXISTS" => Some(Self::AlreadyExists),
+            _ => None,
+        }
+    }
+}
+/// Where a watcher begins without a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WatchStart {
+    /// Read as NOW.
+    Unspecified = 0,
+    /// With what is stored from now on.
+    Now = 1,
+    /// With the oldest that there is. What was stored before the feed existed comes first, conversation by conversation.
+    Oldest = 2,
+}
+impl WatchStart {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WATCH_START_UNSPECIFIED",
+            Self::Now => "WATCH_START_NOW",
+            Self::Oldest => "WATCH_START_OLDEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WATCH_START_UNSPECIFIED" => Some(Self::Unspecified),
+            "WATCH_START_NOW" => Some(Self::Now),
+            "WATCH_START_OLDEST" => Some(Self::Oldest),
+            _ => None,
+        }
+    }
+}
+/// A kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WatchEventType {
+    /// Never sent.
+    Unspecified = 0,
+    /// A message was stored.
+    Message = 1,
+    /// A conversation was opened.
+    ConversationOpened = 2,
+    /// A conversation was closed.
+    ConversationClosed = 3,
+    /// Receipts moved forward.
+    Receipts = 4,
+    /// A user's messages were erased.
+    Erased = 5,
+}
+impl WatchEventType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WATCH_EVENT_TYPE_UNSPECIFIED",
+            Self::Message => "WATCH_EVENT_TYPE_MESSAGE",
+            Self::ConversationOpened => "WATCH_EVENT_TYPE_CONVERSATION_OPENED",
+            Self::ConversationClosed => "WATCH_EVENT_TYPE_CONVERSATION_CLOSED",
+            Self::Receipts => "WATCH_EVENT_TYPE_RECEIPTS",
+            Self::Erased => "WATCH_EVENT_TYPE_ERASED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WATCH_EVENT_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "WATCH_EVENT_TYPE_MESSAGE" => Some(Self::Message),
+            "WATCH_EVENT_TYPE_CONVERSATION_OPENED" => Some(Self::ConversationOpened),
+            "WATCH_EVENT_TYPE_CONVERSATION_CLOSED" => Some(Self::ConversationClosed),
+            "WATCH_EVENT_TYPE_RECEIPTS" => Some(Self::Receipts),
+            "WATCH_EVENT_TYPE_ERASED" => Some(Self::Erased),
             _ => None,
         }
     }
@@ -1485,6 +1683,37 @@ pub mod chat_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Everything that is stored, of all conversations, from a place on, without gaps, for as long as the caller reads.
+        /// At least once: whoever stores the cursor after what it did with an event is told that event again after a crash.
+        /// Of a conversation, events come in the order in which they were stored, and messages in the order of `seq`; of
+        /// different conversations, almost. What was erased is not told any more. UNAVAILABLE ends the stream when the instance
+        /// drains: go on from the last cursor.
+        /// INVALID_ARGUMENT for a cursor that is not ours, FAILED_PRECONDITION with the reason CURSOR_AHEAD for one from after
+        /// what this database has seen (it was restored): begin anew. RESOURCE_EXHAUSTED beyond 64 watchers of an instance.
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/switchboard.chat.v1.ChatService/Watch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("switchboard.chat.v1.ChatService", "Watch"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1626,6 +1855,23 @@ pub mod chat_service_server {
             tonic::Response<super::ImportMessagesResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the Watch method.
+        type WatchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Everything that is stored, of all conversations, from a place on, without gaps, for as long as the caller reads.
+        /// At least once: whoever stores the cursor after what it did with an event is told that event again after a crash.
+        /// Of a conversation, events come in the order in which they were stored, and messages in the order of `seq`; of
+        /// different conversations, almost. What was erased is not told any more. UNAVAILABLE ends the stream when the instance
+        /// drains: go on from the last cursor.
+        /// INVALID_ARGUMENT for a cursor that is not ours, FAILED_PRECONDITION with the reason CURSOR_AHEAD for one from after
+        /// what this database has seen (it was restored): begin anew. RESOURCE_EXHAUSTED beyond 64 watchers of an instance.
+        async fn watch(
+            &self,
+            request: tonic::Request<super::WatchRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
     }
     /// Conversations, their messages, receipts, typing and joins.
     ///
@@ -2345,6 +2591,52 @@ pub mod chat_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/switchboard.chat.v1.ChatService/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: ChatService>(pub Arc<T>);
+                    impl<
+                        T: ChatService,
+                    > tonic::server::ServerStreamingService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::WatchResponse;
+                        type ResponseStream = T::WatchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChatService>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -11,8 +11,8 @@ use switchboard_proto::{
         ImportConversationsResponse, ImportMessagesRequest, ImportMessagesResponse, ListContactsRequest,
         ListContactsResponse, ListConversationsRequest, ListConversationsResponse, ListMessagesRequest,
         ListMessagesResponse, OpenConversationRequest, OpenConversationResponse, SendMessageRequest,
-        SendMessageResponse, UpdateReceiptsRequest, UpdateReceiptsResponse, WatchRequest, chat_service_server::ChatService,
-        converse_response::Event, get_conversation_request,
+        SendMessageResponse, UpdateReceiptsRequest, UpdateReceiptsResponse, WatchRequest,
+        chat_service_server::ChatService, converse_response::Event, get_conversation_request,
     },
     wire,
 };

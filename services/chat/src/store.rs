@@ -17,7 +17,7 @@ use switchboard_chassis::{
     db::{Db, Pool, Result},
     on_pool, record_erasure,
 };
-use switchboard_webhooks::{Outbox, enqueue, forget};
+use switchboard_webhooks::{Outbox, forget};
 use uuid::Uuid;
 
 pub(crate) use absences::Absence;
@@ -25,7 +25,6 @@ pub(crate) use lists::{ConversationKey, MessagesFrom, Summary, Whose};
 use opening::{Known, New};
 
 use crate::{
-    hooks,
     model::{self, Conversation, MessageName, Named, Openness, Reading, Refusal, Role, Status, Which},
     rules::{self, RECEIPT_MESSAGES_MAX},
 };

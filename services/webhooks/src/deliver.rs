@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use switchboard_chassis::{Lifecycle, Micros};
+use switchboard_chassis::{
+    Lifecycle, Micros,
+    metrics::{Counter, Counters, Metrics},
+};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -30,9 +33,31 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 const ORPHANED_AFTER: Duration = Duration::from_secs(24 * 3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+const TRIES: Counters<2> = Counters::new(
+    "switchboard_webhook_tries_total",
+    "Tries to tell another system of something: delivered, failed (to be tried again), given_up (a dead letter)",
+    &["outbox", "result"],
+);
+
+/// What became of tries, over all endpoints of an outbox.
+#[derive(Clone)]
+pub(crate) struct Tries {
+    delivered: Counter,
+    failed: Counter,
+    given_up: Counter,
+}
+
+impl Tries {
+    pub(crate) fn new(outbox: &Outbox, metrics: &Metrics) -> Self {
+        let of = |result| metrics.counter(&TRIES, [outbox.0.name, result]);
+        Self { delivered: of("delivered"), failed: of("failed"), given_up: of("given_up") }
+    }
+}
+
 /// One endpoint, for its deliveries.
 struct Receiver {
     outbox: Outbox,
+    tries: Tries,
     endpoint: Endpoint,
     client: Client,
     pauses: Vec<Duration>,
@@ -40,12 +65,12 @@ struct Receiver {
 }
 
 /// Delivers to an endpoint until the process drains; then finishes what is on its way.
-pub(crate) fn start(outbox: Outbox, endpoint: Endpoint, client: Client, lifecycle: &Lifecycle) {
+pub(crate) fn start(outbox: Outbox, endpoint: Endpoint, client: Client, tries: Tries, lifecycle: &Lifecycle) {
     let pauses = outbox.0.config.pauses().unwrap_or_default();
     let concurrency = usize::try_from(outbox.0.config.concurrency).unwrap_or(1).max(1);
     let lease = micros(outbox.0.config.timeout() + CLAIM_MARGIN);
     let mut rung = outbox.rung();
-    let receiver = Arc::new(Receiver { outbox, endpoint, client, pauses, given_up: AtomicU64::new(0) });
+    let receiver = Arc::new(Receiver { outbox, tries, endpoint, client, pauses, given_up: AtomicU64::new(0) });
     let draining = lifecycle.clone();
     lifecycle.spawn(async move {
         let mut running = JoinSet::new();
@@ -101,12 +126,16 @@ impl Receiver {
         let signatures = sign::signatures(&self.endpoint.keys, &claimed.id, timestamp, &claimed.payload);
         let signed = Signed { id: &claimed.id, timestamp, signatures, body: claimed.payload.clone() };
         let noted = match self.client.send(signed, now).await {
-            Outcome::Delivered => self.outbox.delivered(&claimed.id, &self.endpoint.name).await,
+            Outcome::Delivered => {
+                self.tries.delivered.inc();
+                self.outbox.delivered(&claimed.id, &self.endpoint.name).await
+            }
             Outcome::Refused(error) => self.give_up(&claimed, &error).await,
             Outcome::Later(error, after) => {
                 let tries = usize::try_from(claimed.attempts).unwrap_or(usize::MAX);
                 match self.pauses.get(tries.saturating_sub(1)) {
                     Some(pause) => {
+                        self.tries.failed.inc();
                         let pause = self.outbox.0.clock.jittered(*pause).max(after.unwrap_or_default());
                         let again_at = self.outbox.0.clock.now() + micros(pause);
                         tracing::debug!(endpoint = self.endpoint.name, id = claimed.id, error, "webhook not delivered");
@@ -123,6 +152,7 @@ impl Receiver {
     }
 
     async fn give_up(&self, claimed: &Claimed, error: &str) -> switchboard_chassis::db::Result<()> {
+        self.tries.given_up.inc();
         self.outbox.failed(claimed, &self.endpoint.name, error, None).await?;
         let dead_letters = self.given_up.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::warn!(

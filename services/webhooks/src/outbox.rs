@@ -129,9 +129,10 @@ impl Outbox {
     /// # Errors
     /// When an endpoint needs certificates, and the machine trusts none.
     pub fn deliver(&self, lifecycle: &Lifecycle) -> std::io::Result<()> {
+        let tries = deliver::Tries::new(self, lifecycle.metrics());
         for endpoint in &self.0.endpoints {
             let client = Client::new(endpoint.url.clone(), self.0.config.timeout())?;
-            deliver::start(self.clone(), endpoint.clone(), client, lifecycle);
+            deliver::start(self.clone(), endpoint.clone(), client, tries.clone(), lifecycle);
         }
         if !self.0.endpoints.is_empty() {
             deliver::sweep(self.clone(), lifecycle);

@@ -12,11 +12,11 @@ use switchboard_proto::chat::v1::RefusalReason;
 use switchboard_webhooks::{Outbox, enqueue};
 use uuid::Uuid;
 
+use super::feed::{Happening, record_event};
 use super::{
     Store,
     rows::{CONVERSATION_COLUMNS, ConversationRow, SeatRow, TAKE_NUMBERS},
 };
-use super::feed::{Happening, record_event};
 use crate::{
     hooks,
     model::{Conversation, Kind, Opening, Openness, Refusal, Seat},

@@ -2,7 +2,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use sqlx::{PgPool, Postgres, Transaction};
 use switchboard_chassis::{
-    Clock,
+    Clock, Lifecycle,
     db::Pool,
     testing::{Backend, database},
 };
@@ -34,7 +34,7 @@ impl Fixture {
     async fn unprepared(backend: Backend) -> anyhow::Result<Self> {
         let (db, directory) = database(backend, "chat", &MIGRATIONS).await?;
         let outbox = Outbox::new("chat", &db, &WebhooksConfig::default(), Clock::System)?;
-        let store = Arc::new(Store::new(db, 0, outbox));
+        let store = Arc::new(Store::new(db, 0, outbox, &Lifecycle::new()));
         Ok(Self { store, numbers: Mutex::default(), _directory: directory })
     }
 
