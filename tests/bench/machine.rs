@@ -33,10 +33,12 @@ pub(crate) fn facts() -> String {
             facts.push(format!("{name}: {version}"));
         }
     }
-    if let Some(commit) = output("git", &["rev-parse", "--short", "HEAD"]) {
-        facts.push(format!("Switchboard: commit {commit}"));
-    }
     facts.iter().map(|fact| format!("- {fact}\n")).collect()
+}
+
+/// Of Switchboard.
+pub(crate) fn commit() -> Option<String> {
+    output("git", &["rev-parse", "--short", "HEAD"])
 }
 
 fn kernel() -> String {

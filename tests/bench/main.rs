@@ -1,19 +1,22 @@
 //! Switchboard and its peers side by side, on one machine, in one go: `./tests/run bench`, which installs what it needs.
 //!
 //! Every run is a fresh server on one core and the load generator on another. Each scenario is run several times, and the
-//! median counts. What comes out is `BENCHMARKS.md` with its pictures in `docs/bench`; a quick run, which proves only that
-//! everything works, leaves them alone and writes into `target/bench`.
+//! median counts. What comes out is `BENCHMARKS.md` with its pictures and results in `docs/bench`; a quick or partial run
+//! leaves them alone and writes into `target/bench`, unless a part is to be recorded.
 
 mod chart;
 mod machine;
 mod plan;
 mod report;
+mod results;
 mod run;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+
+use results::Results;
 
 /// Measures Switchboard and its peers and writes BENCHMARKS.md.
 #[derive(Parser)]
@@ -24,9 +27,12 @@ struct Cli {
     /// How often each is measured.
     #[arg(long, default_value_t = 3)]
     repeat: usize,
-    /// Only scenarios whose name contains this. Writes into target/bench.
+    /// Only what has this in its name; `soak` and `build` are measured only if named so. Writes into target/bench.
     #[arg(long, value_name = "PART")]
     only: Option<String>,
+    /// With `--only`: writes into BENCHMARKS.md, beside what was measured before.
+    #[arg(long, requires = "only", conflicts_with = "quick")]
+    record: bool,
     /// The core of the servers.
     #[arg(long, default_value_t = 0)]
     server_core: usize,
@@ -42,26 +48,41 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(&scratch)?;
     let cores = run::Cores { server: cli.server_core, load: cli.load_core };
     ensure!(cores.server != cores.load, "the servers and the load need a core each");
-
-    let scenarios: Vec<plan::Scenario> = plan::scenarios(cli.quick)
-        .into_iter()
-        .filter(|scenario| cli.only.as_ref().is_none_or(|only| scenario.name.contains(only.as_str())))
-        .collect();
-    ensure!(!scenarios.is_empty(), "no scenario has such a name");
-    let repeat = if cli.quick { 1 } else { cli.repeat.max(1) };
-    let measured = run::all(&scenarios, repeat, cores, &scratch.join("runs.jsonl"))?;
-
-    let is_whole = !cli.quick && cli.only.is_none();
-    let (text, pictures) = if is_whole {
+    let is_wanted = |name: &str, is_long: bool| match &cli.only {
+        Some(only) if is_long => name == only,
+        Some(only) => name.contains(only.as_str()),
+        None => !is_long,
+    };
+    let is_recorded = cli.record || !cli.quick && cli.only.is_none();
+    let (text, directory) = if is_recorded {
         (root.join("BENCHMARKS.md"), root.join("docs/bench"))
     } else {
         (scratch.join("BENCHMARKS.md"), scratch.join("docs/bench"))
     };
-    write(&text, &pictures, &report::Report { scenarios: &scenarios, measured: &measured, repeat, is_whole })
+    std::fs::create_dir_all(&directory)?;
+
+    let scenarios = plan::scenarios(cli.quick);
+    let file = directory.join("results.json");
+    let mut results = if is_recorded { Results::load(&file)? } else { Results::default() };
+    let run = run::Run::new(if cli.quick { 1 } else { cli.repeat.max(1) }, cores, &scratch.join("runs.jsonl"))?;
+    let mut measured = 0;
+    for scenario in scenarios.iter().filter(|scenario| is_wanted(scenario.name, false)) {
+        results.0.insert(scenario.name.to_owned(), run.scenario(scenario)?);
+        measured += 1;
+    }
+    for study in plan::STUDIES.iter().filter(|study| is_wanted(study.name, study.is_long)) {
+        let arguments = if cli.quick { study.quick } else { Some(study.arguments) };
+        if let Some(arguments) = arguments {
+            results.0.insert(study.name.to_owned(), run.study(study, arguments, root)?);
+            measured += 1;
+        }
+    }
+    ensure!(measured > 0, "nothing to measure has such a name");
+    results.save(&file)?;
+    write(&text, &directory, &report::Report { scenarios: &scenarios, results: &results, is_recorded })
 }
 
-fn write(text: &Path, pictures: &PathBuf, report: &report::Report<'_>) -> Result<()> {
-    std::fs::create_dir_all(pictures)?;
+fn write(text: &Path, pictures: &Path, report: &report::Report<'_>) -> Result<()> {
     for (name, svg) in report.pictures() {
         std::fs::write(pictures.join(format!("{name}.svg")), svg)?;
     }

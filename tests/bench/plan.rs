@@ -1,5 +1,9 @@
 //! What is measured, on what, and which numbers of it are shown.
 
+use serde_json::Value;
+
+use crate::report::readable;
+
 /// Systems in the order of their columns: the layout of `load`, and what readers are told.
 pub(crate) const SYSTEMS: [System; 4] = [
     System { layout: "one-process", name: "Switchboard, one process, SQLite" },
@@ -44,6 +48,148 @@ pub(crate) enum Better {
     /// Should be zero.
     None,
 }
+
+/// What is told of Switchboard alone: how it starts, and what grows with what.
+pub(crate) struct Study {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// Of the whole, and of a quick one; none when it is measured only if it is asked for.
+    pub(crate) arguments: &'static str,
+    pub(crate) quick: Option<&'static str>,
+    pub(crate) is_long: bool,
+    /// Which of [`SYSTEMS`], by their layouts.
+    pub(crate) layouts: &'static [&'static str],
+    pub(crate) columns: &'static [&'static str],
+    /// The rows of one system's line.
+    pub(crate) rows: fn(&Value) -> Vec<Vec<String>>,
+}
+
+fn at(line: &Value, pointer: &str) -> String {
+    match line.pointer(pointer) {
+        Some(Value::String(words)) => words.clone(),
+        Some(Value::Bool(is_so)) => if *is_so { "yes" } else { "no" }.to_owned(),
+        Some(value) => value.as_f64().map_or_else(|| "-".to_owned(), readable),
+        None => "-".to_owned(),
+    }
+}
+
+/// A row for each step of a growth.
+fn each(line: &Value, pointers: &[&str]) -> Vec<Vec<String>> {
+    let rows = line["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
+    rows.iter().map(|row| pointers.iter().map(|pointer| at(row, pointer)).collect()).collect()
+}
+
+fn one(line: &Value, pointers: &[&str]) -> Vec<Vec<String>> {
+    vec![pointers.iter().map(|pointer| at(line, pointer)).collect()]
+}
+
+/// In the order of the report.
+pub(crate) const STUDIES: [Study; 5] = [
+    Study {
+        name: "start",
+        title: "Cold start, with empty data",
+        arguments: "start",
+        quick: Some("start"),
+        is_long: false,
+        layouts: &["one-process", "cluster", "django", "floor"],
+        columns: &["takes connections after, ms", "first message heard after, ms"],
+        rows: |line| one(line, &["/serves_after_ms", "/first_message_after_ms"]),
+    },
+    Study {
+        name: "growth-sockets",
+        title: "More and more sockets, 2,000 messages a second over all of them",
+        arguments: "growth-sockets",
+        quick: Some("growth-sockets --steps 10,50 --rate 100 --seconds 2"),
+        is_long: false,
+        layouts: &["one-process", "cluster"],
+        columns: &["sockets", "CPU µs a delivery", "p50, ms", "p99, ms", "lost"],
+        rows: |line| {
+            each(line, &["/sockets", "/cpu_us_per_delivery/total", "/latency_ms/p50", "/latency_ms/p99", "/lost"])
+        },
+    },
+    Study {
+        name: "growth-history",
+        title: "More and more stored messages in a conversation",
+        arguments: "growth-history",
+        quick: Some("growth-history --steps 10,1000 --repeat 10"),
+        is_long: false,
+        layouts: &["one-process", "cluster"],
+        columns: &[
+            "stored",
+            "stored a second, one stream",
+            "join p50 / p99, ms",
+            "",
+            "send p50 / p99, ms",
+            "",
+            "newest page p50 / p99, ms",
+            "",
+            "page in the middle p50 / p99, ms",
+            "",
+        ],
+        rows: |line| {
+            each(
+                line,
+                &[
+                    "/stored",
+                    "/filled_per_second",
+                    "/join_ms/p50",
+                    "/join_ms/p99",
+                    "/send_ms/p50",
+                    "/send_ms/p99",
+                    "/newest_page_ms/p50",
+                    "/newest_page_ms/p99",
+                    "/middle_page_ms/p50",
+                    "/middle_page_ms/p99",
+                ],
+            )
+        },
+    },
+    Study {
+        name: "soak",
+        title: "An hour at a steady load, on fresh sockets every 30 seconds, while others come, say a thing and go",
+        arguments: "soak --minutes 60 --rate 400 --visits 20",
+        quick: None,
+        is_long: true,
+        layouts: &["one-process"],
+        columns: &[
+            "minutes",
+            "deliveries",
+            "lost",
+            "doubled",
+            "visits",
+            "memory before, MiB",
+            "after, MiB",
+            "trend, KiB a minute",
+            "descriptors and threads back",
+        ],
+        rows: |line| {
+            one(
+                line,
+                &[
+                    "/minutes",
+                    "/deliveries",
+                    "/lost",
+                    "/doubled",
+                    "/visits",
+                    "/rss_mib_before/total",
+                    "/rss_mib_after/total",
+                    "/memory_kib_a_minute",
+                    "/back_to_the_level_of_before",
+                ],
+            )
+        },
+    },
+    Study {
+        name: "build",
+        title: "A cold release build of the server, and what comes out",
+        arguments: "",
+        quick: None,
+        is_long: true,
+        layouts: &["one-process"],
+        columns: &["build, minutes", "crates", "binary, MiB"],
+        rows: |line| one(line, &["/minutes", "/crates", "/binary_mib"]),
+    },
+];
 
 const fn metric(title: &'static str, at: &'static str, better: Better) -> Metric {
     Metric { title, at, better, is_pictured: false }

@@ -4,21 +4,20 @@ use serde_json::Value;
 
 use crate::{
     chart::{self, Bar},
-    plan::{Better, DJANGO, FLOOR, Metric, OURS, SYSTEMS, Scenario},
-    run::Measured,
+    plan::{Better, DJANGO, FLOOR, Metric, OURS, STUDIES, SYSTEMS, Scenario, Study},
+    results::{Measured, Outcome, Results},
 };
 
 pub(crate) struct Report<'a> {
     pub(crate) scenarios: &'a [Scenario],
-    pub(crate) measured: &'a Measured,
-    pub(crate) repeat: usize,
+    pub(crate) results: &'a Results,
     /// Else it is a proof that everything works.
-    pub(crate) is_whole: bool,
+    pub(crate) is_recorded: bool,
 }
 
 const ABOUT: &str = "\
-Made by `./tests/run bench`, which installs what it needs, and takes about half an hour. Every number is of this one run on
-this one machine: compare columns, never these numbers with those of another machine.
+Made by `./tests/run bench`, which installs what it needs, and takes about half an hour. The columns of a table were measured
+one after the other on one machine: compare columns, never these numbers with those of another machine.
 
 Every measurement starts a fresh server with empty data, all of its processes (its database and broker, too) on one core,
 and the load generator on the other. The clients speak therapy's chat and location over plain WebSockets, with tokens that
@@ -40,53 +39,58 @@ const REPEAT: &str = "\
 ```
 ./tests/run bench            # all of it
 ./tests/run bench --quick    # small numbers, once each, into target/bench: does it work here?
-./tests/run bench --only steady
+./tests/run bench --only steady            # a part, into target/bench; with --record into BENCHMARKS.md
+./tests/run bench --only soak --record     # an hour; and `build`, which takes minutes: only if they are named
 cargo run --release -p switchboard-tests --bin load -- --help    # one scenario, any server that speaks the protocols
 ```
 
-Each run's line is in `target/bench/runs.jsonl`. What grows with sockets, with stored messages and with time is measured by
-`load growth-sockets`, `load growth-history` and `load soak`.
+The lines that the tables are made of are in `docs/bench/results.json`, all others in `target/bench/runs.jsonl`.
 ";
 
 impl Report<'_> {
     pub(crate) fn text(&self, machine: &str) -> String {
         let mut text = "# Benchmarks\n\n".to_owned();
-        if !self.is_whole {
+        if !self.is_recorded {
             text += "**Not a measurement**: a quick or partial run.\n\n";
         }
         text += ABOUT;
-        text += &match self.repeat {
-            1 => "\nEach number is of one run.\n\n".to_owned(),
-            runs => format!("\nEach number is of the median of {runs} runs.\n\n"),
-        };
-        text += &format!("{PEERS}\n## The machine\n\n{machine}\n## Durability\n\n");
+        text += &format!("\n{PEERS}\n## The machine\n\n{machine}\n## Durability\n\n");
         text += "What a message has survived before anyone is told of it:\n\n";
         text += &header("", &[]);
         text += &row("durability", &self.each(|line| line["durability"].as_str().map(str::to_owned)), &[]);
-        for (scenario, measured) in self.scenarios.iter().zip(self.measured) {
+        for (scenario, measured) in self.compared() {
             text += &section(scenario, measured);
+        }
+        for study in &STUDIES {
+            text += &self.results.0.get(study.name).map(|measured| studied(study, measured)).unwrap_or_default();
         }
         text += "\n## Again\n\n";
         text + REPEAT
     }
 
+    fn compared(&self) -> impl Iterator<Item = (&Scenario, &Measured)> {
+        self.scenarios.iter().filter_map(|scenario| Some((scenario, self.results.0.get(scenario.name)?)))
+    }
+
     /// Something that every scenario says of a system.
     fn each(&self, find: impl Fn(&Value) -> Option<String>) -> Vec<String> {
-        let of = |system: usize| self.measured.iter().find_map(|row| find(row[system].as_ref().ok()?));
-        (0..SYSTEMS.len()).map(|system| of(system).unwrap_or_else(|| "-".to_owned())).collect()
+        let of = |layout: &str| {
+            let mut lines = self.compared().filter_map(|(_, measured)| measured.of(layout)?.as_ref().ok());
+            lines.find_map(&find).unwrap_or_else(|| "-".to_owned())
+        };
+        SYSTEMS.iter().map(|system| of(system.layout)).collect()
     }
 
     /// By name.
     pub(crate) fn pictures(&self) -> Vec<(&'static str, String)> {
         let mut pictures = Vec::new();
-        for (scenario, measured) in self.scenarios.iter().zip(self.measured) {
+        for (scenario, measured) in self.compared() {
             for metric in scenario.metrics.iter().filter(|metric| metric.is_pictured) {
                 let bars: Vec<Bar> = SYSTEMS
                     .iter()
-                    .zip(measured)
-                    .map(|(system, run)| Bar {
+                    .map(|system| Bar {
                         name: system.name,
-                        value: number(metric, run),
+                        value: measured.of(system.layout).and_then(|run| number(metric, run)),
                         is_ours: is_ours(system.layout),
                     })
                     .collect();
@@ -95,27 +99,69 @@ impl Report<'_> {
                 pictures.push((scenario.name, chart::bars(&scenario.title, &subtitle, &bars)));
             }
         }
+        if let Some((title, memory)) = self.memory() {
+            pictures.push(("soak", chart::line(title, "MiB of memory, over time", &memory)));
+        }
         pictures
     }
+
+    /// Over a soak.
+    fn memory(&self) -> Option<(&'static str, Vec<f64>)> {
+        let study = STUDIES.iter().find(|study| study.name == "soak")?;
+        let line = self.results.0.get(study.name)?.of(study.layouts.first()?)?.as_ref().ok()?;
+        let samples: Vec<f64> = line["memory_mib"].as_array()?.iter().filter_map(Value::as_f64).collect();
+        (samples.len() > 1).then_some((study.title, samples))
+    }
+}
+
+/// How it was measured.
+fn provenance(measured: &Measured) -> String {
+    let runs = match measured.repeat {
+        1 => "One run".to_owned(),
+        runs => format!("Medians of {runs} runs"),
+    };
+    format!("\n{runs}; Switchboard at commit {}.\n", measured.commit)
+}
+
+fn studied(study: &Study, measured: &Measured) -> String {
+    let mut text = format!("\n## {}\n\n", study.title);
+    let columns = study.columns;
+    text += &format!("| {} | {} |\n|---|{}\n", study.name, columns.join(" | "), "---|".repeat(columns.len()));
+    for layout in study.layouts {
+        let name = SYSTEMS.iter().find(|system| system.layout == *layout).map_or(*layout, |system| system.name);
+        match measured.of(layout) {
+            Some(Ok(line)) => (study.rows)(line).iter().for_each(|cells| text += &row(name, cells, &[])),
+            Some(Err(why)) => text += &format!("| {name} | failed: {} |\n", why.lines().next().unwrap_or_default()),
+            None => {}
+        }
+    }
+    text += &provenance(measured);
+    if study.name == "soak" {
+        text += &format!("\n![{}](docs/bench/soak.svg)\n", study.title);
+    }
+    text
 }
 
 fn is_ours(layout: &str) -> bool {
     !matches!(layout, "django" | "floor")
 }
 
-fn section(scenario: &Scenario, measured: &[Result<Value, String>]) -> String {
+fn section(scenario: &Scenario, measured: &Measured) -> String {
+    let none = Err("it was not run".to_owned());
+    let run = |place: usize| measured.of(SYSTEMS[place].layout).unwrap_or(&none);
     let mut text = format!("\n## {}\n\n", scenario.title);
     text += &header(scenario.name, &["one process against Django", "against the floor"]);
     for metric in &scenario.metrics {
-        let cells: Vec<String> = measured.iter().map(|run| cell(metric, run)).collect();
-        let ratios = [DJANGO, FLOOR].map(|other| ratio(metric, &measured[OURS], &measured[other]));
+        let cells: Vec<String> = (0..SYSTEMS.len()).map(|place| cell(metric, run(place))).collect();
+        let ratios = [DJANGO, FLOOR].map(|other| ratio(metric, run(OURS), run(other)));
         text += &row(metric.title, &cells, &ratios);
     }
     if let Some((_, note)) = &scenario.for_django {
         text += &format!("\nDjango Channels with {note} only: it takes too long for more.\n");
     }
-    for (system, run) in SYSTEMS.iter().zip(measured) {
-        if let Err(why) = run {
+    text += &provenance(measured);
+    for (place, system) in SYSTEMS.iter().enumerate() {
+        if let Err(why) = run(place) {
             text += &format!("\n{} failed: {}.\n", system.name, why.lines().next().unwrap_or_default());
         }
     }
@@ -135,11 +181,11 @@ fn row(title: &str, cells: &[String], more: &[String]) -> String {
     format!("| {title} | {} |\n", cells.join(" | "))
 }
 
-fn number(metric: &Metric, run: &Result<Value, String>) -> Option<f64> {
+fn number(metric: &Metric, run: &Outcome) -> Option<f64> {
     run.as_ref().ok()?.pointer(metric.at)?.as_f64()
 }
 
-fn cell(metric: &Metric, run: &Result<Value, String>) -> String {
+fn cell(metric: &Metric, run: &Outcome) -> String {
     match run {
         Err(_) => "failed".to_owned(),
         Ok(line) => match line.pointer(metric.at) {
@@ -151,7 +197,7 @@ fn cell(metric: &Metric, run: &Result<Value, String>) -> String {
 }
 
 /// How much better one is: 2 is twice as good, whatever good is.
-fn ratio(metric: &Metric, ours: &Result<Value, String>, other: &Result<Value, String>) -> String {
+fn ratio(metric: &Metric, ours: &Outcome, other: &Outcome) -> String {
     match (metric.better, number(metric, ours), number(metric, other)) {
         (Better::More, Some(ours), Some(other)) if other > 0.0 => times(ours / other),
         (Better::Less, Some(ours), Some(other)) if ours > 0.0 => times(other / ours),

@@ -1,17 +1,22 @@
 //! Runs `load`, again and again.
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
     fs::File,
     io::Write as _,
     path::Path,
     process::{Command, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    plan::{Better, SYSTEMS, Scenario, System},
+    machine,
+    plan::{Better, SYSTEMS, Scenario, Study, System},
+    results::{Measured, Outcome},
     say,
 };
 
@@ -24,53 +29,108 @@ pub(crate) struct Cores {
     pub(crate) load: usize,
 }
 
-/// The median run of each scenario (first index) on each system (second), or why there is none.
-pub(crate) type Measured = Vec<Vec<Result<Value, String>>>;
-
-/// All of it. Every run's line goes into a file, too.
-pub(crate) fn all(scenarios: &[Scenario], repeat: usize, cores: Cores, lines: &Path) -> Result<Measured> {
-    let mut lines = File::create(lines)?;
-    let mut measured = Vec::with_capacity(scenarios.len());
-    for scenario in scenarios {
-        let mut row = Vec::with_capacity(SYSTEMS.len());
-        for system in &SYSTEMS {
-            let mut runs = Vec::with_capacity(repeat);
-            for n in 1..=repeat {
-                say(&format!("{} on {}, {n} of {repeat}", scenario.name, system.name));
-                let run = once(scenario, system, cores).map_err(|error| format!("{error:#}"));
-                match &run {
-                    Ok(line) => writeln!(lines, "{line}")?,
-                    Err(error) => say(&format!("failed: {error}")),
-                }
-                runs.push(run);
-            }
-            row.push(median(runs, scenario));
-        }
-        measured.push(row);
-    }
-    Ok(measured)
+/// Measures one thing after the other. Every run's line goes into a file, too.
+pub(crate) struct Run {
+    repeat: usize,
+    cores: Cores,
+    lines: File,
+    commit: String,
 }
 
-fn once(scenario: &Scenario, system: &System, cores: Cores) -> Result<Value> {
-    let load = std::env::current_exe()?.with_file_name("load");
-    let arguments = match &scenario.for_django {
-        Some((arguments, _)) if system.layout == "django" => arguments,
-        _ => &scenario.arguments,
-    };
-    let mut command = Command::new("taskset");
-    command.args(["-c", &cores.load.to_string()]).arg(load);
-    command.args(["--layout", system.layout, "--server-core", &cores.server.to_string()]).args(arguments);
-    // What it says on its way is shown.
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("there is no taskset")?;
-    ensure!(output.status.success(), "load ended with {}", output.status);
-    let mut line: Value = serde_json::from_slice(&output.stdout).context("load printed no line of JSON")?;
-    line["benchmark"] = json!(scenario.name);
-    line["losses"] = json!(losses(&line));
-    if let Some(parts) = line["kib_per_socket"].as_object() {
-        let own = parts.iter().filter(|(name, _)| *name != "total" && !STORES.contains(&name.as_str()));
-        line["servers_kib_per_socket"] = json!(own.filter_map(|(_, kib)| kib.as_f64()).sum::<f64>());
+impl Run {
+    pub(crate) fn new(repeat: usize, cores: Cores, lines: &Path) -> Result<Self> {
+        let lines = File::create(lines)?;
+        Ok(Self { repeat, cores, lines, commit: machine::commit().unwrap_or_else(|| "not known".to_owned()) })
     }
-    Ok(line)
+
+    fn measured(&self, repeat: usize, systems: BTreeMap<String, Outcome>) -> Measured {
+        Measured { commit: self.commit.clone(), repeat, systems }
+    }
+
+    fn note(&self, run: &Outcome) -> Result<()> {
+        match run {
+            Ok(line) => writeln!(&self.lines, "{line}")?,
+            Err(error) => say(&format!("failed: {error}")),
+        }
+        Ok(())
+    }
+
+    /// On every system.
+    pub(crate) fn scenario(&self, scenario: &Scenario) -> Result<Measured> {
+        let mut systems = BTreeMap::new();
+        for system in &SYSTEMS {
+            let mut runs = Vec::with_capacity(self.repeat);
+            for n in 1..=self.repeat {
+                say(&format!("{} on {}, {n} of {}", scenario.name, system.name, self.repeat));
+                let run = self.compared(scenario, system).map_err(|error| format!("{error:#}"));
+                self.note(&run)?;
+                runs.push(run);
+            }
+            systems.insert(system.layout.to_owned(), median(runs, scenario));
+        }
+        Ok(self.measured(self.repeat, systems))
+    }
+
+    /// Once, on the systems that it is about.
+    pub(crate) fn study(&self, study: &Study, arguments: &str, root: &Path) -> Result<Measured> {
+        let mut systems = BTreeMap::new();
+        for layout in study.layouts {
+            say(&format!("{} on {layout}", study.name));
+            let run = if study.name == "build" {
+                build(root)
+            } else {
+                self.load(layout, arguments.split(' ').filter(|word| !word.is_empty()))
+            };
+            let run = run.map_err(|error| format!("{error:#}"));
+            self.note(&run)?;
+            systems.insert((*layout).to_owned(), run);
+        }
+        Ok(self.measured(1, systems))
+    }
+
+    fn compared(&self, scenario: &Scenario, system: &System) -> Result<Value> {
+        let arguments = match &scenario.for_django {
+            Some((arguments, _)) if system.layout == "django" => arguments,
+            _ => &scenario.arguments,
+        };
+        let mut line = self.load(system.layout, arguments)?;
+        line["benchmark"] = json!(scenario.name);
+        line["losses"] = json!(losses(&line));
+        if let Some(parts) = line["kib_per_socket"].as_object() {
+            let own = parts.iter().filter(|(name, _)| *name != "total" && !STORES.contains(&name.as_str()));
+            line["servers_kib_per_socket"] = json!(own.filter_map(|(_, kib)| kib.as_f64()).sum::<f64>());
+        }
+        Ok(line)
+    }
+
+    fn load(&self, layout: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Value> {
+        let load = std::env::current_exe()?.with_file_name("load");
+        let mut command = Command::new("taskset");
+        command.args(["-c", &self.cores.load.to_string()]).arg(load);
+        command.args(["--layout", layout, "--server-core", &self.cores.server.to_string()]).args(arguments);
+        // What it says on its way is shown.
+        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("there is no taskset")?;
+        ensure!(output.status.success(), "load ended with {}", output.status);
+        serde_json::from_slice(&output.stdout).context("load printed no line of JSON")
+    }
+}
+
+/// Builds the server as it is released, into an empty directory, with what was downloaded before.
+fn build(root: &Path) -> Result<Value> {
+    let target = tempfile::tempdir_in(root.join("target"))?;
+    let mut command = Command::new("cargo");
+    command.args(["build", "--locked", "--release", "-p", "switchboard", "--target-dir"]).arg(target.path());
+    let begun = Instant::now();
+    let output = command.current_dir(root).stdin(Stdio::null()).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{told}");
+    let crates = told.lines().filter(|line| line.trim_start().starts_with("Compiling ")).count();
+    let bytes = std::fs::metadata(target.path().join("release/switchboard"))?.len();
+    let rounded = |value: f64| (value * 10.0).round() / 10.0;
+    Ok(json!({
+        "scenario": "build", "minutes": rounded(begun.elapsed().as_secs_f64() / 60.0), "crates": crates,
+        "binary_mib": rounded(bytes as f64 / 1024.0 / 1024.0),
+    }))
 }
 
 /// In words.
@@ -91,13 +151,11 @@ fn losses(line: &Value) -> String {
 }
 
 /// By the first metric. A run that failed is worse than any.
-fn median(runs: Vec<Result<Value, String>>, scenario: &Scenario) -> Result<Value, String> {
+fn median(runs: Vec<Outcome>, scenario: &Scenario) -> Outcome {
     let Some(metric) = scenario.metrics.first() else { return Err("nothing to compare by".to_owned()) };
     let (mut lines, failures): (Vec<_>, Vec<_>) = runs.into_iter().partition(Result::is_ok);
     let worse = if metric.better == Better::More { f64::NEG_INFINITY } else { f64::INFINITY };
-    let value = |run: &Result<Value, String>| {
-        run.as_ref().ok().and_then(|line| line.pointer(metric.at)?.as_f64()).unwrap_or(worse)
-    };
+    let value = |run: &Outcome| run.as_ref().ok().and_then(|line| line.pointer(metric.at)?.as_f64()).unwrap_or(worse);
     lines.sort_by(|one, other| value(one).total_cmp(&value(other)));
     let (middle, enough) = (lines.len() / 2, lines.len() > failures.len());
     match lines.into_iter().nth(middle) {

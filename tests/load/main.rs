@@ -61,6 +61,8 @@ What is installed by ./tests/run bench: Postgres, NATS, Redis, Python packages. 
 
 #[derive(Subcommand)]
 enum Scenario {
+    /// A server that starts with empty data: time until a first message comes back.
+    Start,
     /// Open sockets that exchange three messages each and then say nothing: memory per socket, sockets per second.
     Idle {
         /// How many.
@@ -214,6 +216,11 @@ async fn run(options: &Options, scenario: Scenario) -> Result<Value> {
             return growth::sockets(options, &steps, rate, seconds).await;
         }
         Scenario::GrowthHistory { steps, repeat } => return growth::history(options, &steps, repeat).await,
+        Scenario::Start => {
+            let system = start(1).await?;
+            let line = pairs::first(&system).await?;
+            (system, line)
+        }
         Scenario::Idle { sockets, rest } => {
             let system = start(sockets.div_ceil(2)).await?;
             let line = pairs::idle(&system, sockets, Duration::from_secs(rest)).await?;

@@ -61,6 +61,19 @@ pub(crate) async fn idle(system: &System, sockets: usize, rest: Duration) -> Res
     }))
 }
 
+/// How long a fresh server took until somebody heard what was said.
+pub(crate) async fn first(system: &System) -> Result<Value> {
+    let begun = Instant::now();
+    let mut socket = system.door.enter(&chat(0, true)).await?;
+    let lost = say_and_hear(&mut socket, 0, 1, PATIENCE).await?;
+    let (serves_after, heard_in) = (system.serves_after()?, begun.elapsed());
+    let ms = |time: Duration| rounded(time.as_secs_f64() * 1000.0);
+    Ok(json!({
+        "scenario": "start", "lost": lost,
+        "serves_after_ms": ms(serves_after), "first_message_after_ms": ms(serves_after + heard_in),
+    }))
+}
+
 /// Deals things out, with their places.
 fn split<T>(things: &mut Vec<T>, into: usize) -> Vec<Vec<(usize, T)>> {
     let mut parts: Vec<Vec<(usize, T)>> = (0..into).map(|_| Vec::new()).collect();

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -38,6 +39,8 @@ pub(crate) struct Started {
     pub(crate) grpc: Option<SocketAddr>,
     /// The one that clients connect to first.
     pub(crate) watched: Vec<Watched>,
+    /// From the start of its own processes until all of them take connections.
+    pub(crate) serves_after: Duration,
     // They end in this order, and then their files go.
     _processes: Vec<Process>,
     _postgres: Option<Postgres>,
@@ -48,7 +51,8 @@ pub(crate) struct Started {
 pub(crate) async fn start(layout: Layout, core: Option<usize>, pairs: usize) -> Result<Started> {
     // Postgres runs as another user, who must find its directory.
     let directory = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir()?;
-    let start = Start { core, edge: free_address()?, directory, processes: Vec::new(), watched: Vec::new() };
+    let (edge, serves_after) = (free_address()?, Duration::ZERO);
+    let start = Start { core, edge, directory, processes: Vec::new(), watched: Vec::new(), begun: None, serves_after };
     match layout {
         Layout::OneProcess | Layout::Apart => start.switchboard(layout == Layout::Apart, &[]).await,
         Layout::Cluster => start.cluster().await,
@@ -63,6 +67,8 @@ struct Start {
     directory: TempDir,
     processes: Vec<Process>,
     watched: Vec<Watched>,
+    begun: Option<Instant>,
+    serves_after: Duration,
 }
 
 impl Start {
@@ -204,6 +210,7 @@ impl Start {
     }
 
     fn spawn(&mut self, name: &str, mut command: Command) -> Result<()> {
+        self.begun.get_or_insert_with(Instant::now);
         let process = self.spawn_unlisted(name, &mut command)?;
         self.list(name, process);
         Ok(())
@@ -234,6 +241,7 @@ impl Start {
             let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
             return Err(error.context(format!("{name} does not serve: {log}")));
         }
+        self.serves_after = self.begun.map(|begun| begun.elapsed()).unwrap_or_default();
         Ok(())
     }
 
@@ -242,6 +250,7 @@ impl Start {
             edge: self.edge,
             grpc,
             watched: self.watched,
+            serves_after: self.serves_after,
             _processes: self.processes,
             _postgres: postgres,
             _directory: self.directory,
@@ -254,7 +263,7 @@ async fn wait_for(address: SocketAddr) -> Result<()> {
         if tokio::net::TcpStream::connect(address).await.is_ok() {
             return Ok(());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     anyhow::bail!("nothing listens on {address}")
 }

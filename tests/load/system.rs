@@ -1,6 +1,6 @@
 //! The system that is measured, seen from outside: a door for clients, the people, the processes.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
@@ -136,7 +136,7 @@ pub(crate) struct System {
     durability: String,
     pinned: Option<usize>,
     /// Ends with it.
-    _started: Option<Started>,
+    started: Option<Started>,
 }
 
 impl System {
@@ -167,7 +167,7 @@ impl System {
             layout: Some(layout),
             durability: layout.durability().to_owned(),
             pinned: options.server_core,
-            _started: Some(started),
+            started: Some(started),
         })
     }
 
@@ -187,7 +187,7 @@ impl System {
             layout: None,
             durability: options.durability.clone().unwrap_or_else(|| "not told".to_owned()),
             pinned: None,
-            _started: None,
+            started: None,
         })
     }
 
@@ -243,6 +243,11 @@ impl System {
             Some(peer) => Ok(peer.clone()),
             None => bail!("this scenario needs the gRPC of a Switchboard: --grpc-url and --grpc-token"),
         }
+    }
+
+    /// How long its own processes took until all of them took connections.
+    pub(crate) fn serves_after(&self) -> Result<Duration> {
+        Ok(self.started.as_ref().context("a server that ran already cannot be seen to start")?.serves_after)
     }
 
     pub(crate) fn watcher(&self) -> Watcher {
