@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     hub::Hub,
     model::Kind,
+    retention::Retention,
     store::{Absence, Store},
 };
 
@@ -37,6 +38,8 @@ pub struct ChatConfig {
     pub notify_burst_s: u64,
     /// Messages that are older are removed, in days; 0 keeps them.
     pub retention_days: u32,
+    /// `[chat.retention]`
+    pub retention: Retention,
 }
 
 impl Default for ChatConfig {
@@ -46,6 +49,7 @@ impl Default for ChatConfig {
             notify_delay_ms: 2_000,
             notify_burst_s: 300,
             retention_days: 0,
+            retention: Retention::default(),
         }
     }
 }

@@ -31,6 +31,7 @@ use switchboard_proto::{chat::v1::chat_service_server::ChatServiceServer, wire};
 
 pub use absence::{Absences, ChatConfig, NotifyKind};
 pub use api::Chat;
+pub use retention::{Kept, Retention};
 
 type Link = switchboard_sessions::Link<wire::Chat>;
 type Asker = switchboard_sessions::Asker<wire::Chat>;
@@ -55,7 +56,7 @@ pub async fn service(
     let (doorbell, subscription) = doorbell::Doorbell::take(bus).await?;
     let hub = Arc::new(hub::Hub::new(store.clone(), doorbell, clock.clone(), config.clone(), arrivals));
     doorbell::listen(hub.clone(), subscription, lifecycle);
-    retention::start(store.clone(), config.retention_days, clock.clone(), lifecycle);
+    retention::start(store.clone(), config, clock.clone(), lifecycle);
     let writer = writer::start(store.clone(), hub.clone(), clock.clone(), lifecycle);
     let (rooms, open) = (Arc::downgrade(&hub), lifecycle.metrics().gauge(&metrics::ROOMS, []));
     lifecycle.metrics().sample_while(move || rooms.upgrade().map(|hub| open.set(hub.rooms())).is_some());
