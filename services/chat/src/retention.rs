@@ -94,9 +94,9 @@ impl ChatConfig {
 }
 
 /// Before which time messages of a kind are old; kinds that are kept for ever have none.
-pub(crate) type Befores = Vec<(Kind, Micros)>;
+pub(crate) type Before = (Kind, Micros);
 
-fn befores(config: &ChatConfig, now: Micros) -> Befores {
+fn befores(config: &ChatConfig, now: Micros) -> Vec<Before> {
     let before = |days: u32| now.saturating_sub(DAY.saturating_mul(i64::from(days)));
     config.kept().into_iter().filter(|(.., days)| *days > 0).map(|(kind, _, days)| (kind, before(days))).collect()
 }
@@ -124,7 +124,7 @@ pub(crate) fn start(store: Arc<Store>, config: &ChatConfig, clock: Clock, lifecy
 }
 
 /// Removes what was written before its kind's time, part by part; says how much went. Ends early when the process does.
-async fn sweep(store: &Store, befores: &Befores, ending: &Lifecycle) -> Result<u64> {
+async fn sweep(store: &Store, befores: &[Before], ending: &Lifecycle) -> Result<u64> {
     let (mut removed, mut after) = (0, None);
     while !ending.is_draining() {
         let page = store.with_messages_before(befores, after).await?;

@@ -4,7 +4,7 @@ use switchboard_chassis::{Micros, db::Result, on_pool};
 use uuid::Uuid;
 
 use super::{Store, rows::bigint};
-use crate::{model::Kind, retention::Befores};
+use crate::{model::Kind, retention::Before};
 
 /// Conversations that are looked at in one statement.
 const CONVERSATIONS: usize = 500;
@@ -30,7 +30,7 @@ pub(crate) struct Forgotten {
 
 impl Store {
     /// The next conversations above `after` in the order of their ids, of the kinds whose messages get old.
-    pub(crate) async fn with_messages_before(&self, befores: &Befores, after: Option<Uuid>) -> Result<Old> {
+    pub(crate) async fn with_messages_before(&self, befores: &[Before], after: Option<Uuid>) -> Result<Old> {
         // The first message by its place: an index by time would cost each message a page in every commit.
         let rows: Vec<(Uuid, i32, Option<Micros>)> = on_pool!(&self.db.read, pool => {
             let mut query = sqlx::QueryBuilder::new(
