@@ -39,6 +39,8 @@ use crate::{dialect::VIEWS, goodbye::Goodbye, metrics::LinkCounts};
 pub(crate) const SESSION_EVENTS_MAX: usize = 256;
 const REDIAL_FIRST: Duration = Duration::from_millis(50);
 const REDIAL_MAX: Duration = Duration::from_secs(2);
+/// A stream that was there for so long was a good one: if it breaks, the first pause is short again.
+const LASTING: Duration = Duration::from_secs(10);
 const SPREAD_STEP: Duration = Duration::from_millis(5);
 /// Inboxes that are looked at for how much waits in them: the link stands still meanwhile.
 const LOOK_AT_MAX: usize = 4_096;
@@ -473,36 +475,51 @@ impl<W: Carried> Keeper<W> {
     /// Keeps a stream to one instance until the process stops.
     async fn keep<C: Open<W>>(&self, mut client: C, url: String, lifecycle: Lifecycle) {
         let service = W::NAME;
-        let mut pause = REDIAL_FIRST;
+        let mut redial = Redial::default();
         loop {
             let (requests, outgoing) = mpsc::unbounded_channel();
-            tokio::select! {
+            let end = tokio::select! {
                 dialled = client.open(UnboundedReceiverStream::new(outgoing)) => match dialled {
                     Ok(stream) => {
-                        tracing::info!(service, url, "the link is up");
-                        pause = REDIAL_FIRST;
+                        let since = Instant::now();
+                        match redial.is_up_news() {
+                            true => tracing::info!(service, url, "the link is up"),
+                            false => tracing::debug!(service, url, "the link is up"),
+                        }
                         self.counts.dialled.inc();
                         let probe = Probe::new(requests.clone(), self.counts.round_trip.clone());
                         let id = self.found(url.clone(), requests);
-                        tokio::select! {
+                        let why = tokio::select! {
                             never = probe.run::<W>() => match never {},
-                            end = self.read(id, stream.into_inner(), &probe) => {
-                                tracing::warn!(service, url, end, "the link broke");
-                                self.counts.lost.inc();
-                            }
+                            why = self.read(id, stream.into_inner(), &probe) => why,
                             () = lifecycle.stopped() => return,
-                        }
+                        };
+                        self.counts.lost.inc();
                         self.lost(&url);
+                        let end = if since.elapsed() >= LASTING { End::Lasting } else { End::Brief };
+                        match redial.is_end_news(end) {
+                            true => tracing::warn!(service, url, end = why, "the link broke"),
+                            false => tracing::debug!(service, url, end = why, "the link broke"),
+                        }
+                        end
                     }
                     Err(status) => {
-                        tracing::warn!(service, url, code = ?status.code(), message = status.message(), "no link");
+                        let (code, message) = (status.code(), status.message());
+                        match redial.is_end_news(End::NoLink) {
+                            true => tracing::warn!(service, url, ?code, message, "no link"),
+                            false => tracing::debug!(service, url, ?code, message, "no link"),
+                        }
                         self.counts.not_dialled.inc();
+                        End::NoLink
                     }
                 },
                 () = lifecycle.stopped() => return,
+            };
+            let pause = self.clock.jittered(redial.pause_after(end));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = lifecycle.stopped() => return,
             }
-            tokio::time::sleep(self.clock.jittered(pause)).await;
-            pause = REDIAL_MAX.min(pause * 2);
         }
     }
 
@@ -592,6 +609,47 @@ impl<W: Carried> Keeper<W> {
     }
 }
 
+/// What came of dialling an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// There was no stream.
+    NoLink,
+    /// There was one that broke soon: so does that to an instance which drains, for as long as that takes.
+    Brief,
+    /// It broke after [`LASTING`] or later.
+    Lasting,
+}
+
+/// How an instance is dialled again and again: after longer and longer pauses, and with fewer and fewer words.
+#[derive(Debug, Default)]
+struct Redial {
+    /// Ends since the last lasting stream.
+    tries: u32,
+    last: Option<End>,
+    /// How many ends in a row were like the last.
+    alike: u32,
+}
+
+impl Redial {
+    fn pause_after(&mut self, end: End) -> Duration {
+        self.alike = if self.last == Some(end) { self.alike.saturating_add(1) } else { 1 };
+        self.last = Some(end);
+        self.tries = if end == End::Lasting { 0 } else { self.tries.saturating_add(1) };
+        let doublings = self.tries.saturating_sub(1).min(16);
+        REDIAL_MAX.min(REDIAL_FIRST * (1 << doublings))
+    }
+
+    /// Whether an end is worth a word: the first of its kind, the second, the fourth, the eighth...
+    fn is_end_news(&self, end: End) -> bool {
+        end == End::Lasting || self.last != Some(end) || self.alike.saturating_add(1).is_power_of_two()
+    }
+
+    /// Whether a stream is worth a word: always, but when the one before broke soon.
+    fn is_up_news(&self) -> bool {
+        self.is_end_news(End::Brief)
+    }
+}
+
 /// Asks now and then for nothing, to see how long an answer takes. No session has the number 0, so a service refuses.
 struct Probe<R> {
     requests: mpsc::UnboundedSender<R>,
@@ -632,7 +690,7 @@ fn lock<W: Wire>(state: &Mutex<State<W>>) -> MutexGuard<'_, State<W>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use switchboard_proto::{
-        location::v1::{Moved, Position, ShareRequest, share_request::Action, share_response::Event},
+        location::v1::{Moved, Position, ShareRequest, ShareResponse, share_request::Action, share_response::Event},
         wire,
     };
 
@@ -746,6 +804,103 @@ pub(crate) mod tests {
             assert_eq!(heard(inbox).last(), Some(&"down"));
         }
         assert!(!link.is_up());
+    }
+
+    #[test]
+    fn an_instance_is_dialled_less_and_less_often_until_a_stream_lasts() {
+        let pauses = |redial: &mut Redial, end, count: usize| -> Vec<u128> {
+            (0..count).map(|_| redial.pause_after(end).as_millis()).collect()
+        };
+        let rising = [50, 100, 200, 400, 800, 1_600, 2_000, 2_000];
+        for end in [End::NoLink, End::Brief] {
+            assert_eq!(pauses(&mut Redial::default(), end, 8), rising, "{end:?}");
+        }
+        // A stream that breaks at once is no better than none, and the other way round.
+        let mut redial = Redial::default();
+        assert_eq!(pauses(&mut redial, End::NoLink, 3), rising[..3]);
+        assert_eq!(pauses(&mut redial, End::Brief, 3), rising[3..6]);
+        assert_eq!(pauses(&mut redial, End::Lasting, 1), [50]);
+        assert_eq!(pauses(&mut redial, End::NoLink, 2), rising[..2]);
+        redial.tries = u32::MAX;
+        assert_eq!(redial.pause_after(End::NoLink), REDIAL_MAX);
+    }
+
+    /// An instance that drains: a stream to it ends at once; or one that is not there.
+    #[derive(Clone)]
+    struct Leaving {
+        is_there: bool,
+        dials: Arc<AtomicUsize>,
+    }
+
+    struct Nothing;
+
+    impl tonic::codec::Decoder for Nothing {
+        type Item = ShareResponse;
+        type Error = tonic::Status;
+
+        fn decode(&mut self, _: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<ShareResponse>, tonic::Status> {
+            Ok(None)
+        }
+    }
+
+    impl Open<wire::Location> for Leaving {
+        async fn open(
+            &mut self,
+            _: impl tokio_stream::Stream<Item = ShareRequest> + Send + 'static,
+        ) -> Result<tonic::Response<tonic::Streaming<ShareResponse>>, tonic::Status> {
+            self.dials.fetch_add(1, Ordering::Relaxed);
+            match self.is_there {
+                true => Ok(tonic::Response::new(tonic::Streaming::new_empty(Nothing, tonic::body::Body::empty()))),
+                false => Err(tonic::Status::unavailable("nobody is there")),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_one_leaves_it_is_seldom_dialled_and_another_serves() {
+        const DRAINING: Duration = Duration::from_secs(20);
+        for is_there in [true, false] {
+            let keeper = keeper();
+            let (_handle, mut inbox) = link(&keeper).session(7);
+            let other = keeper.found("http://two:2".to_owned(), mpsc::unbounded_channel().0);
+            let leaving = Leaving { is_there, dials: Arc::default() };
+            let dials = leaving.dials.clone();
+            let lifecycle = Lifecycle::new();
+            let keeping = keeper.keep(leaving, "http://one:1".to_owned(), lifecycle);
+            assert!(tokio::time::timeout(DRAINING, keeping).await.is_err(), "it is kept until the end");
+            // 50, 100, 200, 400, 800, 1600 ms, and 2 s from then on; or half of each.
+            let dials = dials.load(Ordering::Relaxed);
+            assert!((14..=25).contains(&dials), "{dials}");
+            assert_eq!(lock(&keeper.state).sessions.values().next().and_then(|place| place.at), Some(other));
+            assert_eq!(heard(&mut inbox).last(), Some(&"up"));
+        }
+    }
+
+    #[test]
+    fn what_happens_again_and_again_is_told_less_and_less_often() {
+        let mut redial = Redial::default();
+        let mut told = Vec::new();
+        for n in 1..=1_000 {
+            assert!(redial.is_up_news(), "after no link, one is news");
+            if redial.is_end_news(End::NoLink) {
+                told.push(n);
+            }
+            redial.pause_after(End::NoLink);
+        }
+        assert_eq!(told, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+        let mut told = 0;
+        for _ in 0..100 {
+            let is_up_news = redial.is_up_news();
+            assert_eq!(is_up_news, redial.is_end_news(End::Brief), "both or neither");
+            told += u32::from(is_up_news);
+            redial.pause_after(End::Brief);
+        }
+        assert_eq!(told, 7);
+        for _ in 0..3 {
+            assert!(redial.is_end_news(End::Lasting));
+            redial.pause_after(End::Lasting);
+            assert!(redial.is_up_news());
+        }
     }
 
     #[tokio::test]

@@ -299,6 +299,7 @@ pub(crate) fn scenarios(is_quick: bool) -> Vec<Scenario> {
                 pictured("p99, ms", "/latency_ms/p99", Better::Less),
                 metric("CPU µs a delivery", "/cpu_us_per_delivery/total", Better::Less),
                 metric("positions not told, %", "/not_told_percent", Better::None),
+                metric("sockets that the server closed", "/closed", Better::None),
             ],
         },
     ]

@@ -30,7 +30,8 @@ const PEERS: &str = "\
 - **Switchboard, one process, SQLite**: `switchboard serve` as it comes, limits on sockets of one user and one address off.
 - **Switchboard, roles apart, Postgres, NATS**: `--role edge` and `--role identity,chat,...`, on the same core.
 - **Django Channels, Postgres, Redis**: [tests/bench/django](tests/bench/django): Daphne (one process), channels_redis with its
-  defaults, SimpleJWT, an `AsyncWebsocketConsumer` that stores a message by the ORM and then does `group_send`.
+  defaults and a redis-py that waits (as it comes, its version 8 ends sockets when Redis takes 5 s or 100 connections),
+  SimpleJWT, an `AsyncWebsocketConsumer` that stores a message by the ORM and then does `group_send`.
 - **floor**: [tests/bench/floor.rs](tests/bench/floor.rs): tokio-tungstenite and a map of rooms, one process. It stores
   nothing and checks nobody: what is left of a server when everything is taken away but the sockets.
 ";

@@ -16,7 +16,7 @@ use crate::{
     marker::{Times, rounded},
     pace::Pace,
     progress::Progress,
-    socket::{Receiver, Socket},
+    socket::{Frame, Receiver, Socket},
     sockets::{CONNECTING_MAX, PATIENCE, open},
     system::{System, customer, seat, therapist},
 };
@@ -64,6 +64,7 @@ pub(crate) async fn walk(system: &System, therapists: usize, hertz: u32, seconds
         sum.told += walked.told;
         sum.disordered += walked.disordered;
         sum.lost_last += walked.lost_last;
+        sum.closed += walked.closed;
     }
     let both = 2 * pace.count;
     Ok(json!({
@@ -72,7 +73,7 @@ pub(crate) async fn walk(system: &System, therapists: usize, hertz: u32, seconds
         "deliveries": sum.told, "doubled_or_disordered": sum.disordered,
         // A newer one may take an older one's place before it is told: only a last one that never comes is lost for good.
         "not_told_percent": rounded(100.0 * (both - sum.told.min(both)) as f64 / both as f64),
-        "last_positions_lost": sum.lost_last,
+        "last_positions_lost": sum.lost_last, "closed": sum.closed,
         "latency_ms": times.json(), "generator_late_ms": late.json(),
         "cpu_us_per_delivery": system.usages()?.cpu_us(&before, sum.told),
     }))
@@ -83,9 +84,11 @@ struct Walked {
     told: u64,
     disordered: u64,
     lost_last: u64,
+    /// Sockets that the server closed.
+    closed: u64,
 }
 
-/// Watches one therapist walk until the last step was seen.
+/// Watches one therapist walk until the last step was seen, or the server wants to hear no more of it.
 async fn watch(
     (_sender, mut receiver): Socket,
     count: u64,
@@ -94,11 +97,18 @@ async fn watch(
 ) -> Result<Walked> {
     let (mut walked, mut last) = (Walked::default(), 0);
     while last < count {
-        let Ok(next) = tokio::time::timeout_at(until.into(), receiver.text()).await else {
-            walked.lost_last = 1;
-            break;
+        let frame = match tokio::time::timeout_at(until.into(), receiver.next()).await {
+            Ok(Ok(Frame::Text(frame))) => frame,
+            Ok(Ok(Frame::Close(..)) | Err(_)) => {
+                (walked.lost_last, walked.closed) = (1, 1);
+                break;
+            }
+            Err(_) => {
+                walked.lost_last = 1;
+                break;
+            }
         };
-        let step = step_of(next?)?;
+        let step = step_of(frame)?;
         if step > last {
             last = step;
             walked.told += 1;

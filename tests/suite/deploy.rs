@@ -6,6 +6,7 @@ mod compose;
 mod image;
 mod kubernetes;
 mod nginx;
+mod prometheus;
 mod stack;
 mod systemd;
 mod visitor;

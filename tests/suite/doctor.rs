@@ -69,6 +69,13 @@ async fn what_is_right_is_told_as_right() -> anyhow::Result<()> {
     for what in ["configuration", "data directory", "bus", "certificates and callers"] {
         is(&findings, what, "ok", "")?;
     }
+    is(&findings, "messages are kept", "ok", "therapy for ever, clinic for ever, mobile for ever")?;
+    is(&findings, "notifications are kept", "ok", "90 days")?;
+    is(&findings, "positions are kept", "ok", "600 seconds")?;
+    let ages = ["--set", "chat.retention_days=30", "--set", "chat.retention.therapy=3650d"];
+    is(&doctor(&machine, &ages)?.1, "messages are kept", "ok", "therapy 3650 days, clinic 30 days")?;
+    let wrong = doctor(&machine, &["--set", "chat.retention.therapy=ten years"])?.1;
+    is(&wrong, "configuration", "fail", "chat.retention.therapy: days such as \"3650d\" are wanted")?;
     for service in ["identity", "chat", "location", "notification", "presence"] {
         is(&findings, &format!("database of {service}"), "ok", "migrations applied")?;
         let lines = about(&findings, &format!("database of {service}"));

@@ -378,3 +378,72 @@ async fn what_is_old_goes_by_itself_if_that_is_wanted() -> anyhow::Result<()> {
     assert_eq!(page.messages[0].id, new.id);
     Ok(())
 }
+
+/// Of each kind, how many messages there are.
+async fn messages_by_kind(machine: &Machine, ids: &[&str]) -> anyhow::Result<Vec<i64>> {
+    let mut chat = ChatServiceClient::new(machine.peer()?);
+    let mut counts = Vec::new();
+    for id in ids {
+        let list = ListMessagesRequest { conversation_id: (*id).to_owned(), ..ListMessagesRequest::default() };
+        counts.push(chat.list_messages(list).await?.into_inner().total_size);
+    }
+    Ok(counts)
+}
+
+/// Starts it with these ages of messages, waits until so many are left of each conversation, and ends it.
+async fn left(store: &str, machine: &Machine, ages: &[&str], ids: &[&str], expected: &[i64]) -> anyhow::Result<()> {
+    let mut arguments = vec!["serve", "--set", store];
+    arguments.extend(ages.iter().flat_map(|age| ["--set", *age]));
+    let mut server = machine.start(&arguments, machine.grpc).await?;
+    let begun = std::time::Instant::now();
+    loop {
+        let counts = messages_by_kind(machine, ids).await?;
+        if counts == expected {
+            break;
+        }
+        ensure!(begun.elapsed() < switchboard_tests::PATIENCE, "{ages:?}: {counts:?} are left");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    server.kill()
+}
+
+async fn each_kind_is_kept_for_as_long_as_it_is_told(store: &str) -> anyhow::Result<()> {
+    // In the order in which they are swept: when a later one is gone, so would be an earlier one.
+    let ids = [CLINIC, MENTORING, CONSULTATION];
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("kinds.jsonl");
+    let mut lines = PEOPLE.to_owned();
+    for (n, (id, sender, role)) in
+        [(CLINIC, "701", "patient"), (MENTORING, "a", "student"), (CONSULTATION, "701", "client")]
+            .into_iter()
+            .enumerate()
+    {
+        let message = serde_json::json!({"message": {
+            "id": format!("018f3f9e-0000-7000-8000-{n:012x}"), "conversation_id": id, "number": n + 1,
+            "sender_id": sender, "sender_role": role, "content": "old", "created_at": "2020-05-01T10:00:00Z"}});
+        lines = format!("{lines}{message}\n");
+    }
+    fs::write(&file, lines)?;
+    let machine = Machine::new()?;
+    let mut server = machine.start(&["serve", "--set", store], machine.edge).await?;
+    let (code, _, err) = machine.run(&["import", text(&file)?])?;
+    assert_eq!(code, 0, "{err}");
+    server.kill()?;
+
+    let (all, clinic) = ("chat.retention_days=30", "chat.retention.clinic=100000d");
+    left(store, &machine, &[all, clinic, "chat.retention.mentoring=0"], &ids, &[1, 1, 0]).await?;
+    // Restarted with other words: all others are kept for ever.
+    left(store, &machine, &[clinic, "chat.retention.mentoring=3d"], &ids, &[1, 0, 0]).await?;
+    left(store, &machine, &[all, "chat.retention.clinic="], &ids, &[0, 0, 0]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_is_kept_for_as_long_as_it_is_told_on_sqlite() -> anyhow::Result<()> {
+    each_kind_is_kept_for_as_long_as_it_is_told("store.url=").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_is_kept_for_as_long_as_it_is_told_on_postgres() -> anyhow::Result<()> {
+    let database = switchboard_chassis::testing::new_postgres_database().await?;
+    each_kind_is_kept_for_as_long_as_it_is_told(&format!("store.url={database}")).await
+}

@@ -125,6 +125,7 @@ pub async fn examine(config: &Config, roles: &[Role], clock: &Clock) -> Vec<Find
     for role in roles.iter().filter(|role| **role != Role::Edge) {
         findings.extend(database(config, *role, clock).await);
     }
+    findings.extend(kept(config, roles));
     if is_service {
         findings.push(bus(config, clock).await);
     }
@@ -272,6 +273,23 @@ fn certificate(setting: &str, bytes: &[u8], clock: &Clock) -> Finding {
         }
         Some((ends, _)) => ok(setting, format!("good for {} days", (ends - now) / 86_400)),
     }
+}
+
+/// What the services keep, and for how long.
+fn kept(config: &Config, roles: &[Role]) -> Vec<Finding> {
+    let age = |days: u32| if days == 0 { "for ever".to_owned() } else { format!("{days} days") };
+    let mut findings = Vec::new();
+    if roles.contains(&Role::Chat) {
+        let kinds = config.chat.kept_days().map(|(kind, days)| format!("{kind} {}", age(days)));
+        findings.push(ok("messages are kept", kinds.join(", ")));
+    }
+    if roles.contains(&Role::Notification) {
+        findings.push(ok("notifications are kept", age(config.notification.retention_days)));
+    }
+    if roles.contains(&Role::Location) {
+        findings.push(ok("positions are kept", format!("{} seconds", config.location.expire_after_s)));
+    }
+    findings
 }
 
 async fn database(config: &Config, role: Role, clock: &Clock) -> Vec<Finding> {

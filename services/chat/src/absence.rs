@@ -19,6 +19,7 @@ use crate::{
     hooks,
     hub::Hub,
     model::Kind,
+    retention::Retention,
     store::{Absence, Store},
 };
 
@@ -39,6 +40,8 @@ pub struct ChatConfig {
     pub notify_burst_s: u64,
     /// Messages that are older are removed, in days; 0 keeps them.
     pub retention_days: u32,
+    /// `[chat.retention]`
+    pub retention: Retention,
 }
 
 impl Default for ChatConfig {
@@ -48,6 +51,7 @@ impl Default for ChatConfig {
             notify_delay_ms: 2_000,
             notify_burst_s: 300,
             retention_days: 0,
+            retention: Retention::default(),
         }
     }
 }

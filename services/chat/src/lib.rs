@@ -37,6 +37,7 @@ use switchboard_webhooks::{Outbox, WebhooksConfig};
 
 pub use absence::{Absences, ChatConfig, NotifyKind};
 pub use api::Chat;
+pub use retention::{Kept, Retention};
 pub use watch::WatchStream;
 
 type Link = switchboard_sessions::Link<wire::Chat>;
@@ -74,7 +75,7 @@ pub async fn service(
     let (doorbell, subscription) = doorbell::Doorbell::take(bus, bell).await?;
     let hub = Arc::new(hub::Hub::new(store.clone(), doorbell, clock.clone(), noted.clone(), arrivals));
     doorbell::listen(hub.clone(), subscription, lifecycle);
-    retention::start(store.clone(), config.retention_days, clock.clone(), lifecycle);
+    retention::start(store.clone(), config, clock.clone(), lifecycle);
     let writer = writer::start(store.clone(), hub.clone(), clock.clone(), lifecycle);
     let (rooms, open) = (Arc::downgrade(&hub), lifecycle.metrics().gauge(&metrics::ROOMS, []));
     lifecycle.metrics().sample_while(move || rooms.upgrade().map(|hub| open.set(hub.rooms())).is_some());

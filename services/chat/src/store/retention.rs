@@ -4,6 +4,7 @@ use switchboard_chassis::{Micros, db::Result, on_pool};
 use uuid::Uuid;
 
 use super::{Store, rows::bigint};
+use crate::{model::Kind, retention::Before};
 
 /// Conversations that are looked at in one statement.
 const CONVERSATIONS: usize = 500;
@@ -13,8 +14,8 @@ const MESSAGES: usize = 1_000;
 /// A page of conversations.
 #[derive(Debug)]
 pub(crate) struct Old {
-    /// Those whose first message is old.
-    pub(crate) old: Vec<Uuid>,
+    /// Those whose first message is old, and before when theirs are.
+    pub(crate) old: Vec<(Uuid, Micros)>,
     /// Where the next page begins; `None` at the end.
     pub(crate) last: Option<Uuid>,
 }
@@ -28,23 +29,34 @@ pub(crate) struct Forgotten {
 }
 
 impl Store {
-    /// The next conversations above `after` in the order of their ids.
-    pub(crate) async fn with_messages_before(&self, before: Micros, after: Option<Uuid>) -> Result<Old> {
+    /// The next conversations above `after` in the order of their ids, of the kinds whose messages get old.
+    pub(crate) async fn with_messages_before(&self, befores: &[Before], after: Option<Uuid>) -> Result<Old> {
         // The first message by its place: an index by time would cost each message a page in every commit.
-        let rows: Vec<(Uuid, Option<Micros>)> = on_pool!(&self.db.read, pool => {
+        let rows: Vec<(Uuid, i32, Option<Micros>)> = on_pool!(&self.db.read, pool => {
             let mut query = sqlx::QueryBuilder::new(
-                "SELECT id, (SELECT messages.created_at FROM messages WHERE messages.conversation_id = conversations.id
-                     ORDER BY messages.seq LIMIT 1) FROM conversations",
+                "SELECT id, kind, (SELECT messages.created_at FROM messages
+                     WHERE messages.conversation_id = conversations.id ORDER BY messages.seq LIMIT 1)
+                 FROM conversations WHERE kind IN (",
             );
+            let mut kinds = query.separated(", ");
+            for (kind, _) in befores {
+                kinds.push_bind(i32::from(*kind));
+            }
+            query.push(")");
             if let Some(after) = after {
-                query.push(" WHERE id > ").push_bind(after);
+                query.push(" AND id > ").push_bind(after);
             }
             query.push(" ORDER BY id LIMIT ").push_bind(i64::try_from(CONVERSATIONS).unwrap_or(i64::MAX));
             query.build_query_as().fetch_all(pool).await?
         });
+        let old = |(id, kind, first): &(Uuid, i32, Option<Micros>)| {
+            let kind = Kind::try_from(*kind).ok()?;
+            let (_, before) = befores.iter().find(|(theirs, _)| *theirs == kind)?;
+            first.is_some_and(|at| at < *before).then_some((*id, *before))
+        };
         Ok(Old {
-            last: rows.last().filter(|_| rows.len() == CONVERSATIONS).map(|(id, _)| *id),
-            old: rows.into_iter().filter(|(_, first)| first.is_some_and(|at| at < before)).map(|(id, _)| id).collect(),
+            last: rows.last().filter(|_| rows.len() == CONVERSATIONS).map(|(id, ..)| *id),
+            old: rows.iter().filter_map(old).collect(),
         })
     }
 

@@ -1,4 +1,4 @@
-"""Django Channels as its tutorial sets it up: Daphne, Postgres, channels_redis with its defaults, SimpleJWT."""
+"""Django Channels as its tutorial sets it up: Daphne, Postgres, channels_redis with its defaults, a patient redis-py, SimpleJWT."""
 
 import os
 from urllib.parse import urlparse
@@ -31,7 +31,11 @@ DATABASES = {
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [os.environ["REDIS_URL"]]},
+        # Since its version 8, redis-py ends a consumer with an exception, and so its socket, when an answer takes 5 s or 100
+        # connections are in use. channels_redis was made for one that waits.
+        "CONFIG": {
+            "hosts": [{"address": os.environ["REDIS_URL"], "max_connections": 10_000, "socket_timeout": None}]
+        },
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
