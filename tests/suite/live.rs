@@ -14,7 +14,7 @@ async fn sandbox(is_on: bool) -> anyhow::Result<(Sandbox, tempfile::TempDir)> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("callers.toml");
     let caller =
-        |scope| format!("[[callers]]\nname = '{scope}'\nscopes = ['{scope}']\ntoken = 'the-token-of-{scope}'\n");
+        |scope: &str| format!("[[callers]]\nname = '{scope}'\nscopes = ['{scope}']\ntoken = 'the-token-of-{scope}'\n");
     fs::write(&file, SCOPES.map(caller).concat())?;
     let sandbox = Sandbox::start_with(Backend::Sqlite, |config| {
         config.grpc.callers_file = file;

@@ -108,7 +108,7 @@ var named = (name, values) => [...values ?? []].map(([, value]) => [name, value]
 var prefixed = (prefix, values) => [...values ?? []].map(([of, value]) => [`${prefix}${of.replaceAll("_", " ")}`, value]);
 function durations(name, which) {
   return ({ recent }) => {
-    const parts = [["half within", 0.5], ["99 % within", 0.99]].flatMap(([words, q]) => {
+    const parts = [["p50", 0.5], ["p99", 0.99]].flatMap(([words, q]) => {
       const value = recent?.quantile(q, name, which);
       return value === void 0 ? [] : [[words, value]];
     });
