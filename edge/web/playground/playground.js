@@ -287,6 +287,8 @@ var Plot = class {
   nothing = element("p", { className: "nothing" });
   /** When the process began anew. */
   restarts = [];
+  /** The last moment of which something could be said. */
+  last;
   /** What is now; nothing where it cannot be said, which is a gap. */
   add(at2, values) {
     const now = /* @__PURE__ */ new Map();
@@ -295,6 +297,7 @@ var Plot = class {
       now.set(line, (now.get(line) ?? 0) + value);
       if (!this.lines.has(line)) this.lines.set(line, this.line(line));
     }
+    this.last = values && at2;
     for (const [name, { points }] of this.lines) {
       points.push({ at: at2, value: now.get(name) });
       while (points[0].at < at2 - SHOWN_S * 1.1) points.shift();
@@ -339,7 +342,8 @@ var Plot = class {
     swatch.append(shape("path", { class: look, d: "M0 3H20" }));
     const [now, peak] = [element("td"), element("td")];
     this.rows.append(element("tr", { data: { of: name } }, element("th", { scope: "row" }, swatch, name), now, peak));
-    return { points: [], path, now, peak };
+    const points = this.unit === "rate" && this.last !== void 0 ? [{ at: this.last, value: 0 }] : [];
+    return { points, path, now, peak };
   }
 };
 var x = (at2, now) => (INSIDE.right - (now - at2) / SHOWN_S * (INSIDE.right - INSIDE.left)).toFixed(1);

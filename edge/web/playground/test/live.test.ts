@@ -233,6 +233,9 @@ describe('a page of metrics', () => {
     const [, one] = await row(page, 'Dropped and refused', 'action: reason 0');
     const [, others] = await row(page, 'Dropped and refused', 'others');
     expect(others / one, 'three of them').toBeCloseTo(3, 1);
+    // They were all there from the beginning; one that comes later rises from 0.
+    const late = await told([born(5) + drops(0), born(5) + drops(0), born(5) + drops(20)]);
+    await expect.poll(() => plot(late, 'Dropped and refused').locator('path.line-0').first().getAttribute('d')).toMatch(/^M[\d.]+ 108h\.1L/);
   });
 
   test('of several processes in turn says so', async () => {

@@ -32,6 +32,8 @@ export class Plot {
   private readonly nothing = element('p', { className: 'nothing' });
   /** When the process began anew. */
   private restarts: number[] = [];
+  /** The last moment of which something could be said. */
+  private last: number | undefined;
 
   constructor(
     readonly title: string,
@@ -71,6 +73,7 @@ export class Plot {
       now.set(line, (now.get(line) ?? 0) + value);
       if (!this.lines.has(line)) this.lines.set(line, this.line(line));
     }
+    this.last = values && at;
     for (const [name, { points }] of this.lines) {
       points.push({ at, value: now.get(name) });
       while (points[0]!.at < at - SHOWN_S * 1.1) points.shift();
@@ -119,7 +122,9 @@ export class Plot {
     swatch.append(shape('path', { class: look, d: 'M0 3H20' }));
     const [now, peak] = [element('td'), element('td')];
     this.rows.append(element('tr', { data: { of: name } }, element('th', { scope: 'row' }, swatch as unknown as HTMLElement, name), now, peak));
-    return { points: [], path, now, peak };
+    // A rate that is there for the first time was 0 until now.
+    const points = this.unit === 'rate' && this.last !== undefined ? [{ at: this.last, value: 0 }] : [];
+    return { points, path, now, peak };
   }
 }
 
