@@ -36,7 +36,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use switchboard_chassis::{
     Clock, Lifecycle,
-    grpc::Peer,
+    grpc::{Guard, Peer},
     lifecycle::Readiness,
     tls::{PublicTlsConfig, ServerTls},
 };
@@ -256,12 +256,14 @@ pub(crate) struct Edge {
     pub(crate) backstage: Arc<Backstage>,
     pub(crate) config: EdgeConfig,
     pub(crate) playground: Option<Playground>,
+    /// Whom the playground tells what this process counts.
+    pub(crate) guard: Guard,
     pub(crate) clock: Clock,
     pub(crate) lifecycle: Lifecycle,
 }
 
 /// Serves clients until the process has drained, by TLS when the listener has a certificate. Meanwhile operators have
-/// `steering`.
+/// `steering`, and those whom `guard` lets look see on the playground what the process counts.
 ///
 /// # Errors
 /// When the listener fails for good.
@@ -272,7 +274,7 @@ pub async fn serve(
     playground: Option<Playground>,
     clock: Clock,
     lifecycle: Lifecycle,
-    steering: Steering,
+    (steering, guard): (Steering, Guard),
 ) -> std::io::Result<()> {
     let roster = Roster::new(&clock.new_id().to_string(), lifecycle.clone());
     let hearing = roster.clone();
@@ -306,6 +308,7 @@ pub async fn serve(
         gate: Gate::default(),
         tails: Arc::new(Semaphore::new(tail::TAILS_MAX)),
         playground: playground.or_else(|| config.playground.then(Playground::of_nobody)),
+        guard,
         config,
         clock,
         lifecycle: lifecycle.clone(),

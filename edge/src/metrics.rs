@@ -9,6 +9,7 @@ use switchboard_chassis::metrics::{
 
 use crate::{
     goodbye::Goodbye,
+    playground::File,
     rate::Limit,
     routes::{ClinicEndpoint, MentoringEndpoint, MobileEndpoint, Route, Target},
     session::End,
@@ -378,6 +379,7 @@ pub(crate) fn pattern(route: Option<&Route>) -> &'static str {
         Some(Route::Socket(_)) => "/ws/",
         Some(Route::Live) => "/healthz",
         Some(Route::Ready) => "/readyz",
+        Some(Route::Playground(File::Metrics)) => "/playground.metrics",
         Some(Route::Playground(_)) => "/",
         Some(Route::Clinic(endpoint)) => match endpoint {
             ClinicEndpoint::Chats => "/chat/chats/",

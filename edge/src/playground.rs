@@ -1,10 +1,13 @@
-//! A page on which two people chat, for trying things out: there when `demo` or `edge.playground` switches it on.
-//! Everything that it loads is in `web/playground`, and in the binary.
+//! A page on which two people chat, for trying things out, and on which operators see what the process counts: there
+//! when `demo` or `edge.playground` switches it on. Everything that it loads is in `web/playground`, and in the binary.
 
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
+use switchboard_chassis::metrics;
 use warp::reply::{Reply as _, Response};
+
+use crate::{credential, rest::Call, serve::With as _};
 
 /// Whom the page knows. It holds credentials, so it is for demonstrations alone.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +42,8 @@ pub(crate) enum File {
     Style,
     /// `/playground.json`: whom it knows.
     People,
+    /// `/playground.metrics`: what this process counts, for whoever may look at it over gRPC.
+    Metrics,
 }
 
 const PAGE: &str = include_str!("../web/playground/playground.html");
@@ -48,8 +53,10 @@ const STYLE: &str = include_str!("../web/playground/playground.css");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
      connect-src 'self' ws://localhost:* ws://127.0.0.1:*; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(crate) fn answer(playground: Option<&Playground>, file: File) -> Response {
-    let Some(playground) = playground else { return StatusCode::NOT_FOUND.into_response() };
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+pub(crate) fn answer(call: &Call<'_>, file: File) -> Response {
+    let Some(playground) = &call.edge.playground else { return StatusCode::NOT_FOUND.into_response() };
     match file {
         File::Page => typed(PAGE, "text/html; charset=utf-8"),
         File::Script => typed(SCRIPT, "text/javascript; charset=utf-8"),
@@ -59,7 +66,36 @@ pub(crate) fn answer(playground: Option<&Playground>, file: File) -> Response {
             // The process has just begun.
             None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         },
+        File::Metrics => counted(call),
     }
+}
+
+/// What this process counts: for who shows a token of the gRPC services in `authorization`, and for no other page.
+fn counted(call: &Call<'_>) -> Response {
+    let Call { edge, method, headers, client, .. } = call;
+    let refused = |status, why: &'static str| typed(why, PLAIN).with(status);
+    let with = |mut response: Response, name, value| {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+    };
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return with(refused(StatusCode::METHOD_NOT_ALLOWED, "GET only\n"), header::ALLOW, "GET, HEAD");
+    }
+    // Guessing has the pace of handshakes.
+    if !edge.room.keeps_pace(client.address) {
+        return with(refused(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"), header::RETRY_AFTER, "1");
+    }
+    let is_own =
+        |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| credential::is_allowed_origin(origin, headers, &[]));
+    if headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin)) {
+        return refused(StatusCode::FORBIDDEN, "for the page of this server alone\n");
+    }
+    if edge.guard.looker(headers).is_none() {
+        let why =
+            "send `Authorization: Bearer <token>` with grpc.token, or the token of a caller in grpc.callers_file\n";
+        return with(refused(StatusCode::UNAUTHORIZED, why), header::WWW_AUTHENTICATE, "Bearer");
+    }
+    typed(edge.lifecycle.metrics().text(), metrics::CONTENT_TYPE)
 }
 
 fn typed(body: impl warp::Reply, content_type: &'static str) -> Response {
@@ -70,5 +106,6 @@ fn typed(body: impl warp::Reply, content_type: &'static str) -> Response {
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     response
 }

@@ -55,13 +55,21 @@ impl Room {
         }
     }
 
+    /// Whether an address keeps the pace of handshakes; what asks counts as one.
+    pub(crate) fn keeps_pace(&self, address: IpAddr) -> bool {
+        let keeps = counted(address).is_none_or(|address| lock(&self.paces).take(address, Instant::now()));
+        if !keeps {
+            self.counts.pace.inc();
+        }
+        keeps
+    }
+
     /// A place for a handshake from an address, and one for the socket that it leads to.
     pub(crate) fn take(&self, address: IpAddr) -> Option<(OwnedSemaphorePermit, SocketPlace)> {
-        let counted = counted(address);
-        if counted.is_some_and(|address| !lock(&self.paces).take(address, Instant::now())) {
-            self.counts.pace.inc();
+        if !self.keeps_pace(address) {
             return None;
         }
+        let counted = counted(address);
         let counted_as = |limit: &Counter| _ = limit.inc();
         let handshake = self.handshakes.clone().try_acquire_owned();
         let handshake = handshake.inspect_err(|_| counted_as(&self.counts.handshakes)).ok()?;

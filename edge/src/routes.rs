@@ -174,6 +174,7 @@ pub(crate) fn find(path: &str) -> Option<Route> {
         ["playground.js"] => Route::Playground(File::Script),
         ["playground.css"] => Route::Playground(File::Style),
         ["playground.json"] => Route::Playground(File::People),
+        ["playground.metrics"] => Route::Playground(File::Metrics),
         _ => return None,
     };
     Some(route)
@@ -242,6 +243,7 @@ mod tests {
             ("/playground.js", Some(Route::Playground(File::Script))),
             ("/playground.css", Some(Route::Playground(File::Style))),
             ("/playground.json", Some(Route::Playground(File::People))),
+            ("/playground.metrics", Some(Route::Playground(File::Metrics))),
             ("/ws/chat/1/2/3/", None),
             ("/ws/", None),
             ("/ws/chat", None),

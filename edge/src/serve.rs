@@ -120,7 +120,10 @@ pub(crate) async fn accept(edge: Arc<Edge>, listener: TcpListener, tls: Option<S
 /// Lets pages of allowed origins read what REST answers, with a cookie or a token.
 fn sharing(allowed: Vec<String>) -> CorsLayer {
     let is_allowed = move |origin: &HeaderValue, request: &request::Parts| {
-        origin.to_str().is_ok_and(|origin| credential::is_allowed_origin(origin, &request.headers, &allowed))
+        // The playground is for its own page alone.
+        let is_shared = !matches!(routes::find(request.uri.path()), Some(Route::Playground(_)));
+        let is_allowed = |origin| credential::is_allowed_origin(origin, &request.headers, &allowed);
+        is_shared && origin.to_str().is_ok_and(is_allowed)
     };
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_allowed))
@@ -173,7 +176,7 @@ fn answering(
                         Some(Route::Mentoring(endpoint)) => rest::mentoring::answer(call(method), endpoint, body).await,
                         Some(Route::Live) => "ok\n".into_response(),
                         Some(Route::Ready) => readiness(&edge),
-                        Some(Route::Playground(file)) => playground::answer(edge.playground.as_ref(), file),
+                        Some(Route::Playground(file)) => playground::answer(&call(method), file),
                         None => StatusCode::NOT_FOUND.into_response(),
                     };
                     if !is_socket {

@@ -166,6 +166,7 @@ async fn urls_that_are_no_sockets() -> anyhow::Result<()> {
         ("GET", "/playground.json", 404),
         ("GET", "/playground.js", 404),
         ("GET", "/playground.css", 404),
+        ("GET", "/playground.metrics", 404),
         ("GET", "/healthz", 200),
         ("GET", "/metrics", 404),
         ("GET", "/../etc/passwd", 404),

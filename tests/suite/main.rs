@@ -17,6 +17,7 @@ mod hostile;
 mod instances;
 mod later;
 mod limits;
+mod live;
 mod location;
 mod logs;
 mod metrics;

@@ -156,8 +156,9 @@ impl Demo {
         sessions: &Sessions,
     ) -> String {
         let mut text = format!(
-            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in five protocols;\n        see a therapist move, notifications arrive, people come and go\n  see   http://{admin}/metrics  for what it counts\n",
-            data_dir.display()
+            "\nSwitchboard demo: everything in one process, stored in {}\n\n  open  http://{edge}/  and chat as two people, in five protocols;\n        see a therapist move, notifications arrive, people come and go\n  see   http://{edge}/#live/{}\n        for connections, rates and latency as they move (that token may do everything over gRPC);\n        http://{admin}/metrics  has all that is counted\n",
+            data_dir.display(),
+            grpc_token.expose()
         );
         let mut protocol = "";
         for person in self.people.iter().chain(&self.live) {

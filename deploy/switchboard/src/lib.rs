@@ -147,8 +147,8 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     if let Some(listener) = listeners.admin {
         lifecycle.spawn_essential("admin server", switchboard_chassis::admin::serve(listener, lifecycle.clone()));
     }
-    let mut services =
-        Services::new(trust.guard(secrets), &[switchboard_proto::FILE_DESCRIPTOR_SET], lifecycle.metrics());
+    let guard = trust.guard(secrets);
+    let mut services = Services::new(guard.clone(), &[switchboard_proto::FILE_DESCRIPTOR_SET], lifecycle.metrics());
 
     services.add(admin::Admin::service(clock.clone())).await;
     let steering = Steering::default();
@@ -240,7 +240,7 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
             playground,
             clock,
             lifecycle.clone(),
-            steering,
+            (steering, guard),
         );
         lifecycle.spawn_server("edge", edge);
     }

@@ -30,6 +30,595 @@ function isAtEnd(box) {
   return box.scrollHeight - box.scrollTop - box.clientHeight < 40;
 }
 
+// playground/src/live/rates.ts
+var all = () => true;
+var bornAt = ({ told }) => told.samples.get("process_start_time_seconds")?.[0]?.value;
+function levels({ told }, name, label, which = all) {
+  const sums = /* @__PURE__ */ new Map();
+  for (const { labels, value } of told.samples.get(name) ?? []) {
+    if (!which(labels)) continue;
+    const key = label ? labels[label] ?? "" : "";
+    sums.set(key, (sums.get(key) ?? 0) + value);
+  }
+  return inOrder(sums);
+}
+var inOrder = (values) => new Map([...values].sort(([one], [other]) => one < other ? -1 : 1));
+var seriesOf = ({ labels }) => JSON.stringify(Object.entries(labels).sort());
+var Span = class _Span {
+  constructor(before, now) {
+    this.before = before;
+    this.now = now;
+  }
+  before;
+  now;
+  static between(before, now) {
+    if (!before || now.at <= before.at || bornAt(before) !== bornAt(now)) return void 0;
+    const span = new _Span(before, now);
+    for (const [name, { type }] of now.told.families) {
+      if (type === "counter" && span.rises(`${name}_total`).some(({ rise }) => rise < 0)) return void 0;
+    }
+    return span;
+  }
+  get seconds() {
+    return this.now.at - this.before.at;
+  }
+  /** How much each series rose. One that was not there before began at 0. */
+  rises(name) {
+    const before = new Map((this.before.told.samples.get(name) ?? []).map((sample2) => [seriesOf(sample2), sample2.value]));
+    return (this.now.told.samples.get(name) ?? []).map((sample2) => ({
+      labels: sample2.labels,
+      rise: sample2.value - (before.get(seriesOf(sample2)) ?? 0)
+    }));
+  }
+  /** Rises a second of a counter, by a label: of those that ever rose. */
+  rates(name, label, which = all) {
+    const totals = levels(this.now, name, label, which);
+    const rates = /* @__PURE__ */ new Map();
+    for (const { labels, rise } of this.rises(name)) {
+      const key = label ? labels[label] ?? "" : "";
+      if (which(labels) && totals.get(key) > 0) rates.set(key, (rates.get(key) ?? 0) + rise / this.seconds);
+    }
+    return inOrder(rates);
+  }
+  /**
+   * Below which value a part `q` of what a histogram observed lies, by its buckets, in each of which values are taken to lie
+   * evenly. Above the last bound it is that bound. Nothing when nothing was observed.
+   */
+  quantile(q, name, which = all) {
+    const counts = /* @__PURE__ */ new Map();
+    for (const { labels, rise } of this.rises(`${name}_bucket`)) {
+      if (!which(labels)) continue;
+      const bound = labels.le === "+Inf" ? Infinity : Number(labels.le);
+      counts.set(bound, (counts.get(bound) ?? 0) + rise);
+    }
+    const buckets = [...counts].sort(([one], [other]) => one - other);
+    const wanted = q * (counts.get(Infinity) ?? 0);
+    if (wanted === 0) return void 0;
+    let [from, below] = [0, 0];
+    for (const [bound, count] of buckets) {
+      if (count >= wanted) return bound === Infinity ? from : from + (bound - from) * (wanted - below) / (count - below);
+      [from, below] = [bound, count];
+    }
+    return void 0;
+  }
+};
+
+// playground/src/live/kinds.ts
+var named = (name, values) => [...values ?? []].map(([, value]) => [name, value]);
+var prefixed = (prefix, values) => [...values ?? []].map(([of, value]) => [`${prefix}${of.replaceAll("_", " ")}`, value]);
+function durations(name, which) {
+  return ({ recent }) => {
+    const parts = [["p50", 0.5], ["p99", 0.99]].flatMap(([words, q]) => {
+      const value = recent?.quantile(q, name, which);
+      return value === void 0 ? [] : [[words, value]];
+    });
+    return parts.length > 0 ? new Map(parts) : void 0;
+  };
+}
+var SOCKETS = "switchboard_edge_sockets";
+var HANDSHAKES = "switchboard_edge_handshakes_total";
+var RECEIVED = "switchboard_edge_frames_received_total";
+var SENT = "switchboard_edge_frames_sent_total";
+var STORED = "switchboard_chat_messages_stored_total";
+var COMMIT = "switchboard_store_commit_duration_seconds";
+var LINK = "switchboard_edge_link_round_trip_seconds";
+var FRAMES_DROPPED = "switchboard_edge_frames_dropped_total";
+var SESSIONS_DROPPED = "switchboard_edge_sessions_dropped_total";
+var NO_ROOM = "switchboard_edge_room_refusals_total";
+var CALLS_LIMITED = "switchboard_edge_http_rate_limited_total";
+var ACTIONS_REFUSED = "switchboard_service_refusals_total";
+var COMMITS_REFUSED = "switchboard_store_commit_refusals_total";
+var BUS_DROPPED = "switchboard_bus_dropped_total";
+var MEMORY = "process_resident_memory_bytes";
+var CPU = "process_cpu_seconds_total";
+var KINDS = [
+  {
+    title: "Open sockets",
+    unit: "count",
+    nothing: "",
+    role: "edge",
+    of: [SOCKETS],
+    read: ({ now }) => levels(now, SOCKETS, "protocol")
+  },
+  {
+    title: "Handshakes",
+    unit: "rate",
+    nothing: "None since the process began.",
+    role: "edge",
+    of: [HANDSHAKES],
+    read: ({ span }) => span && new Map(prefixed("", span.rates(HANDSHAKES, "result")))
+  },
+  {
+    title: "Frames of clients",
+    unit: "rate",
+    nothing: "None since the process began.",
+    role: "edge",
+    of: [RECEIVED, SENT],
+    read: ({ span }) => span && new Map([...named("in", span.rates(RECEIVED)), ...named("out", span.rates(SENT))])
+  },
+  {
+    title: "Messages stored",
+    unit: "rate",
+    nothing: "None since the process began.",
+    role: "chat",
+    of: [STORED],
+    read: ({ span }) => span?.rates(STORED, "kind")
+  },
+  {
+    title: "Time to store a message and tell it",
+    unit: "seconds",
+    nothing: "No message in the last ten seconds.",
+    role: "chat",
+    of: [COMMIT],
+    read: durations(COMMIT, ({ writer }) => writer === "chat writer")
+  },
+  {
+    title: "Time to chat and back over the link",
+    unit: "seconds",
+    nothing: "Tried every five seconds.",
+    role: "edge",
+    of: [LINK],
+    read: durations(LINK, ({ service }) => service === "chat")
+  },
+  {
+    title: "Dropped and refused",
+    unit: "rate",
+    nothing: "Nothing since the process began.",
+    of: [FRAMES_DROPPED, SESSIONS_DROPPED, NO_ROOM, CALLS_LIMITED, ACTIONS_REFUSED, COMMITS_REFUSED, BUS_DROPPED],
+    read: ({ span }) => span && new Map([
+      ...prefixed("frame: ", span.rates(FRAMES_DROPPED, "reason")),
+      ...prefixed("slow reader: ", span.rates(SESSIONS_DROPPED, "service")),
+      ...prefixed("no room: ", span.rates(NO_ROOM, "limit")),
+      ...named("call: rate limited", span.rates(CALLS_LIMITED)),
+      // An edge that times its link asks for something invalid every five seconds.
+      ...prefixed("action: ", span.rates(ACTIONS_REFUSED, "reason", ({ reason }) => reason !== "invalid_argument")),
+      ...prefixed("not stored: ", span.rates(COMMITS_REFUSED, "writer")),
+      ...prefixed("bus: ", span.rates(BUS_DROPPED, "reason"))
+    ])
+  },
+  {
+    title: "Memory",
+    unit: "bytes",
+    nothing: "",
+    of: [MEMORY],
+    read: ({ now }) => new Map(named("resident", levels(now, MEMORY)))
+  },
+  {
+    title: "CPU",
+    unit: "cores",
+    nothing: "",
+    of: [CPU],
+    read: ({ span }) => span && new Map(named("of one core", span.rates(CPU)))
+  }
+];
+
+// playground/src/live/units.ts
+var three = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, notation: "compact" });
+function shown(value, unit) {
+  if (value === void 0) return "–";
+  switch (unit) {
+    case "count":
+      return three.format(value);
+    case "rate":
+      return `${three.format(value)}/s`;
+    case "seconds":
+      if (value < 1e-3) return `${three.format(value * 1e6)} µs`;
+      return value < 1 ? `${three.format(value * 1e3)} ms` : `${three.format(value)} s`;
+    case "bytes":
+      return value < 2 ** 30 ? `${three.format(value / 2 ** 20)} MiB` : `${three.format(value / 2 ** 30)} GiB`;
+    case "cores":
+      return `${three.format(value * 100)} %`;
+  }
+}
+var LEAST = { count: 4, rate: 1, seconds: 1e-3, bytes: 2 ** 20, cores: 0.1 };
+function top(most, unit) {
+  const base = unit === "bytes" ? 2 ** (most < 2 ** 30 ? 20 : 30) : 1;
+  const wanted = Math.max(most, LEAST[unit]) / base;
+  const power = 10 ** Math.floor(Math.log10(wanted));
+  const step = [1, 2, 4, 6, 8, 10].find((step2) => step2 * power >= wanted * (1 - 1e-9)) ?? 10;
+  return step * power * base;
+}
+
+// playground/src/live/plot.ts
+var SHOWN_S = 120;
+var LINES_MAX = 6;
+var OTHERS = "others";
+var [WIDTH, HEIGHT] = [320, 124];
+var INSIDE = { left: 46, right: WIDTH - 4, top: 8, bottom: HEIGHT - 16 };
+var SLIDE_MS = 400;
+var stillness = matchMedia("(prefers-reduced-motion: reduce)");
+var Plot = class {
+  constructor(title, unit, note) {
+    this.title = title;
+    this.unit = unit;
+    this.drawing = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}, the last two minutes` });
+    const text = (words, attributes) => {
+      const made = shape("text", { y: HEIGHT - 3, ...attributes });
+      made.textContent = words;
+      return made;
+    };
+    const frame = shape("clipPath", { id: `frame-of-${title.replace(/\W+/g, "-")}` });
+    frame.append(shape("rect", { x: INSIDE.left, y: 0, width: INSIDE.right - INSIDE.left, height: INSIDE.bottom + 1 }));
+    const inside = shape("g", { "clip-path": `url(#${frame.id})` });
+    this.paths.append(this.marks);
+    inside.append(this.paths);
+    this.drawing.append(
+      frame,
+      shape("path", { class: "grid", d: [1, 0.5, 0].map((part2) => `M${INSIDE.left} ${y(part2)}H${INSIDE.right}`).join("") }),
+      ...this.scale,
+      text("2 min ago", { x: INSIDE.left }),
+      text("now", { x: INSIDE.right, class: "end" }),
+      inside
+    );
+    const head = element("tr", {}, element("th", { scope: "col" }, element("span", { className: "unseen" }, "of")), ...["now", "highest"].map((words) => element("th", { scope: "col" }, words)));
+    const table = element("table", {}, element("caption", { className: "unseen" }, title), element("thead", {}, head), this.rows);
+    this.nothing.textContent = note;
+    this.root = element("section", { className: "plot", aria: { label: title } }, element("h3", {}, title), this.drawing, table, this.nothing);
+  }
+  title;
+  unit;
+  root;
+  lines = /* @__PURE__ */ new Map();
+  drawing;
+  paths = shape("g", {});
+  marks = shape("path", { class: "mark" });
+  scale = [1, 0.5, 0].map((part2) => shape("text", { x: INSIDE.left - 5, y: y(part2) + 3.5, class: "end" }));
+  rows = element("tbody");
+  nothing = element("p", { className: "nothing" });
+  /** When the process began anew. */
+  restarts = [];
+  /** The last moment of which something could be said. */
+  last;
+  /** What is now; nothing where it cannot be said, which is a gap. */
+  add(at2, values) {
+    const now = /* @__PURE__ */ new Map();
+    for (const [name, value] of values ?? []) {
+      const line = this.lines.has(name) || this.lines.size < LINES_MAX ? name : OTHERS;
+      now.set(line, (now.get(line) ?? 0) + value);
+      if (!this.lines.has(line)) this.lines.set(line, this.line(line));
+    }
+    this.last = values && at2;
+    for (const [name, { points }] of this.lines) {
+      points.push({ at: at2, value: now.get(name) });
+      while (points[0].at < at2 - SHOWN_S * 1.1) points.shift();
+    }
+    this.restarts = this.restarts.filter((restart) => restart > at2 - SHOWN_S);
+  }
+  /** The process began anew. */
+  mark(at2) {
+    this.restarts.push(at2);
+  }
+  /** Draws; what was drawn `seconds` ago slides to its place. */
+  draw(now, seconds) {
+    const values = [...this.lines.values()].flatMap(({ points }) => points.map(({ value }) => value ?? 0));
+    const most = top(Math.max(0, ...values), this.unit);
+    this.scale.forEach((text, index) => text.textContent = index === 2 ? "0" : shown(most * (1 - index / 2), this.unit));
+    this.marks.setAttribute("d", this.restarts.map((at2) => `M${x(at2, now)} ${INSIDE.top}V${INSIDE.bottom}`).join(""));
+    for (const { points, path, now: last, peak } of this.lines.values()) {
+      let [d, pen] = ["", "M"];
+      for (const { at: at2, value } of points) {
+        if (value === void 0) pen = "M";
+        else {
+          d += `${pen}${x(at2, now)} ${y(value / most)}${pen === "M" ? "h.1" : ""}`;
+          pen = "L";
+        }
+      }
+      path.setAttribute("d", d);
+      const known = points.flatMap(({ value }) => value === void 0 ? [] : [value]);
+      last.textContent = shown(points.at(-1).value, this.unit);
+      peak.textContent = shown(known.length > 0 ? Math.max(...known) : void 0, this.unit);
+    }
+    this.nothing.hidden = this.lines.size > 0;
+    this.rows.parentElement.hidden = this.lines.size === 0;
+    const slide = seconds / SHOWN_S * (INSIDE.right - INSIDE.left);
+    if (stillness.matches || seconds <= 0 || seconds > SHOWN_S / 10) return;
+    this.paths.animate([{ transform: `translateX(${slide}px)` }, { transform: "none" }], { duration: SLIDE_MS, easing: "ease-out" });
+  }
+  line(name) {
+    const look = `line line-${name === OTHERS ? "others" : this.lines.size}`;
+    const path = shape("path", { class: look });
+    this.paths.append(path);
+    const swatch = shape("svg", { class: "swatch", viewBox: "0 0 20 6", "aria-hidden": "true" });
+    swatch.append(shape("path", { class: look, d: "M0 3H20" }));
+    const [now, peak] = [element("td"), element("td")];
+    this.rows.append(element("tr", { data: { of: name } }, element("th", { scope: "row" }, swatch, name), now, peak));
+    const points = this.unit === "rate" && this.last !== void 0 ? [{ at: this.last, value: 0 }] : [];
+    return { points, path, now, peak };
+  }
+};
+var x = (at2, now) => (INSIDE.right - (now - at2) / SHOWN_S * (INSIDE.right - INSIDE.left)).toFixed(1);
+var y = (part2) => Math.round((INSIDE.bottom - part2 * (INSIDE.bottom - INSIDE.top)) * 10) / 10;
+
+// playground/src/live/openmetrics.ts
+var ESCAPED = { "\\\\": "\\", '\\"': '"', "\\n": "\n" };
+var META = /^# (HELP|TYPE|UNIT) ([a-zA-Z_:][a-zA-Z0-9_:]*)(?: (.*))?$/;
+var NAME = /[a-zA-Z_:][a-zA-Z0-9_:]*/y;
+var LABEL = /([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"/y;
+var REST = / (\S+)(?: -?[\d.]+(?:[eE][-+]?\d+)?)?(?: # \{.*\} \S+(?: \S+)?)?$/y;
+var NUMBER = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
+function parse(text) {
+  const body = /^(?:([^]*)\n)?# EOF\n?$/.exec(text);
+  if (!body) throw new Error("the metrics have no end");
+  const read = { families: /* @__PURE__ */ new Map(), samples: /* @__PURE__ */ new Map() };
+  for (const line of body[1]?.split("\n") ?? []) {
+    if (!(line.startsWith("#") ? describe(read, line) : sample(read, line))) throw new Error(`not of the format: ${line}`);
+  }
+  return read;
+}
+function describe({ families }, line) {
+  const [, what, name, rest = ""] = META.exec(line) ?? [];
+  if (!what || !name) return false;
+  const family = families.get(name) ?? { type: "unknown", help: "", unit: "" };
+  if (what === "HELP") family.help = unescaped(rest);
+  else if (what === "TYPE") family.type = rest;
+  else family.unit = rest;
+  families.set(name, family);
+  return true;
+}
+function sample({ samples }, line) {
+  const at2 = (pattern, index2) => {
+    pattern.lastIndex = index2;
+    return pattern.exec(line);
+  };
+  const name = at2(NAME, 0)?.[0];
+  if (!name) return false;
+  const labels = {};
+  let index = name.length;
+  if (line[index] === "{") {
+    do {
+      index += 1;
+      if (line[index] === "}") break;
+      const label = at2(LABEL, index);
+      if (!label) return false;
+      labels[label[1]] = unescaped(label[2]);
+      index = LABEL.lastIndex;
+    } while (line[index] === ",");
+    if (line[index] !== "}") return false;
+    index += 1;
+  }
+  const value = number(at2(REST, index)?.[1]);
+  if (value === void 0) return false;
+  const known = samples.get(name);
+  if (known) known.push({ labels, value });
+  else samples.set(name, [{ labels, value }]);
+  return true;
+}
+var unescaped = (text) => text.replace(/\\[\\"n]/g, (escaped) => ESCAPED[escaped]);
+function number(text = "") {
+  if (NUMBER.test(text)) return Number(text);
+  const infinite = /^([-+]?)inf(?:inity)?$/i.exec(text);
+  if (infinite) return infinite[1] === "-" ? -Infinity : Infinity;
+  return /^nan$/i.test(text) ? NaN : void 0;
+}
+
+// playground/src/live/poller.ts
+var INTERVAL_MS = 2e3;
+var TIMEOUT_MS = 5e3;
+var PAUSE_MAX_MS = 8e3;
+var Poller = class {
+  constructor(token, listener) {
+    this.token = token;
+    this.listener = listener;
+  }
+  token;
+  listener;
+  asking;
+  timer;
+  failures = 0;
+  /** Asks at once, and then goes on. */
+  start() {
+    if (!this.asking) void this.ask(this.asking = new AbortController());
+  }
+  stop() {
+    clearTimeout(this.timer);
+    this.asking?.abort();
+    this.asking = void 0;
+  }
+  async ask(run) {
+    let scrape;
+    let why = "Lost the server";
+    try {
+      const answer = await fetch("playground.metrics", {
+        headers: { authorization: `Bearer ${this.token}` },
+        cache: "no-store",
+        credentials: "omit",
+        redirect: "error",
+        signal: AbortSignal.any([run.signal, AbortSignal.timeout(TIMEOUT_MS)])
+      });
+      const text = await answer.text();
+      if ([401, 403, 404].includes(answer.status)) {
+        if (this.asking !== run) return;
+        this.stop();
+        return this.listener.refused(answer.status === 401 ? "The server does not know this token." : `The server answers ${answer.status}: ${text.trim()}`);
+      }
+      if (answer.ok) scrape = { at: Date.now() / 1e3, told: parse(text) };
+      else why = `The server answers ${answer.status}`;
+    } catch {
+    }
+    if (this.asking !== run) return;
+    this.failures = scrape ? 0 : this.failures + 1;
+    this.timer = setTimeout(() => void this.ask(run), Math.min(INTERVAL_MS * 2 ** Math.max(0, this.failures - 1), PAUSE_MAX_MS));
+    if (scrape) this.listener.told(scrape);
+    else this.listener.lost(why);
+  }
+};
+
+// playground/src/live/view.ts
+var RECENT_S = 11;
+var PAUSE_MAX_S = 15;
+var clock = (seconds) => new Date(seconds * 1e3).toLocaleTimeString();
+function lasted(seconds) {
+  const [days, hours, minutes] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
+  if (days > 0) return `${days} d ${hours} h`;
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min` : `${Math.floor(seconds)} s`;
+}
+var Live = class {
+  constructor(root) {
+    this.root = root;
+    root.append(element("h2", {}, "Live"), this.form, this.bar, this.facts, this.grid);
+    this.form.onsubmit = (event) => {
+      event.preventDefault();
+      const given = this.token.value.trim();
+      this.token.value = "";
+      this.use(given);
+      if (this.poller) this.pause.focus();
+    };
+    this.pause.onclick = () => {
+      this.isPaused = !this.isPaused;
+      this.turn();
+    };
+    this.forget.onclick = () => {
+      this.end("");
+      this.token.focus();
+    };
+    document.addEventListener("visibilitychange", () => this.turn());
+    this.end("");
+  }
+  root;
+  poller;
+  isShown = false;
+  isPaused = false;
+  scrapes = [];
+  plots = /* @__PURE__ */ new Map();
+  notice = "";
+  status = element("p", { className: "status", role: "status" });
+  facts = element("p", { className: "facts" });
+  pause = element("button", { type: "button" });
+  forget = element("button", { type: "button" }, "Forget the token");
+  bar = element("div", { className: "live-bar" }, this.status, this.pause, this.forget);
+  grid = element("div", { className: "plots" });
+  token = element("input", { type: "password", required: true, autocomplete: "off", spellcheck: false, id: "live-token", aria: { describedby: "live-hint" } });
+  error = element("p", { className: "error", role: "alert" });
+  form = element(
+    "form",
+    { className: "live-form" },
+    element("label", { htmlFor: "live-token" }, "An operator's token"),
+    element("div", { className: "write" }, this.token, element("button", {}, "Look")),
+    this.error,
+    element(
+      "p",
+      { className: "hint", id: "live-hint" },
+      element("code", {}, "grpc.token"),
+      " of this deployment (without a setting it is in the file ",
+      element("code", {}, "grpc-token"),
+      " of the data directory), or better that of a caller in ",
+      element("code", {}, "grpc.callers_file"),
+      " with the scope ",
+      element("code", {}, "read"),
+      ", which can do nothing else. It stays in the memory of this page, and is gone when the page is closed or loaded anew."
+    ),
+    !isSecureContext && element("p", { className: "error" }, "This page came by plain HTTP, so whoever is on the way could read the token: use HTTPS, or a tunnel to the machine.")
+  );
+  /** It is looked at now, or not any more. */
+  show(isShown) {
+    this.isShown = isShown;
+    this.root.hidden = !isShown;
+    this.turn();
+  }
+  /** Looks with a token. */
+  use(token) {
+    this.end("");
+    if (!/^[\x21-\x7e]+$/.test(token)) return this.end("A token is printable ASCII without blanks.");
+    const poller = new Poller(token, {
+      told: (scrape) => this.told(scrape),
+      lost: (why) => {
+        const last = this.scrapes.at(-1);
+        this.say("lost", `${why}, trying again …${last ? ` The last numbers are of ${clock(last.at)}.` : ""}`);
+      },
+      refused: (why) => {
+        this.end(why);
+        this.token.focus();
+      }
+    });
+    this.poller = poller;
+    this.form.hidden = true;
+    this.bar.hidden = false;
+    this.isPaused = false;
+    this.turn();
+  }
+  /** Asks, or rests. */
+  turn() {
+    this.pause.textContent = this.isPaused ? "Go on" : "Pause";
+    if (!this.poller) return;
+    if (this.isShown && !this.isPaused && document.visibilityState === "visible") {
+      if (this.status.dataset.status !== "connected") this.say("asking", "Asking the server …");
+      this.poller.start();
+    } else {
+      this.poller.stop();
+      if (this.isPaused) this.say("paused", "Paused.");
+    }
+  }
+  /** Forgets everything. */
+  end(why) {
+    this.poller?.stop();
+    this.poller = void 0;
+    this.scrapes = [];
+    this.plots = /* @__PURE__ */ new Map();
+    this.notice = "";
+    this.grid.replaceChildren();
+    this.facts.textContent = "";
+    this.error.textContent = why;
+    this.form.hidden = false;
+    this.bar.hidden = true;
+    this.say("", "");
+  }
+  /** Says how it is; only what is new is read out. */
+  say(status, words) {
+    this.status.dataset.status = status;
+    if (this.status.textContent !== words) this.status.textContent = words;
+  }
+  told(now) {
+    const before = this.scrapes.at(-1);
+    const span = before && now.at - before.at < PAUSE_MAX_S ? Span.between(before, now) : void 0;
+    const [born, wasBorn] = [bornAt(now), before && bornAt(before)];
+    if (before && born !== wasBorn) {
+      this.notice = born < wasBorn ? " Several processes answer at this address, in turn: look at each by an address of its own." : ` The process began anew at ${clock(born)}.`;
+    }
+    this.say("connected", `Live, every two seconds.${this.notice}`);
+    this.scrapes = (span ? this.scrapes : []).concat(now).filter(({ at: at2 }) => at2 > now.at - RECENT_S);
+    const look = { now, span, recent: Span.between(this.scrapes[0], now) };
+    const roles = levels(now, "switchboard_role", "role");
+    for (const kind of KINDS.filter(({ role }) => !role || roles.has(role))) {
+      const plot = this.plotOf(kind);
+      if (before && !span && born !== wasBorn) plot.mark(now.at);
+      plot.add(now.at, kind.read(look));
+      plot.draw(now.at, now.at - (before?.at ?? now.at));
+    }
+    const version = now.told.samples.get("switchboard_build_info")?.[0]?.labels.version ?? "";
+    this.facts.textContent = `Switchboard ${version}, ${[...roles.keys()].join(", ")}; up ${lasted(now.at - (born ?? now.at))}.`;
+  }
+  plotOf(kind) {
+    let plot = this.plots.get(kind);
+    if (!plot) {
+      plot = new Plot(kind.title, kind.unit, kind.nothing);
+      this.plots.set(kind, plot);
+      this.grid.append(plot.root);
+    }
+    return plot;
+  }
+};
+
 // playground/src/people.ts
 var PROTOCOLS = ["consultation", "therapy", "clinic", "mobile", "mentoring"];
 async function fetchWorld() {
@@ -428,13 +1017,13 @@ var Socket = class {
       if (page.visibilityState === "hidden") this.awaySince = Date.now();
       else this.wake(this.awaySince > 0 && Math.abs(Date.now() - this.awaySince) > AWAY_MS);
     };
-    const shown = (event) => this.wake(event.persisted);
+    const shown3 = (event) => this.wake(event.persisted);
     frame.addEventListener("online", online);
-    frame.addEventListener("pageshow", shown);
+    frame.addEventListener("pageshow", shown3);
     page.addEventListener("visibilitychange", visible);
     return () => {
       frame.removeEventListener("online", online);
-      frame.removeEventListener("pageshow", shown);
+      frame.removeEventListener("pageshow", shown3);
       page.removeEventListener("visibilitychange", visible);
     };
   }
@@ -882,14 +1471,14 @@ function chatView(conversation, who2, canType) {
   const draw = atNextFrame(() => {
     const state = conversation.getSnapshot();
     const stays = isAtEnd(list);
-    const shown = state.messages.slice(-SHOWN_MAX);
-    const keys = new Set(shown.map(({ key }) => key));
+    const shown3 = state.messages.slice(-SHOWN_MAX);
+    const keys = new Set(shown3.map(({ key }) => key));
     for (const [key, { item }] of items) {
       if (keys.has(key)) continue;
       item.remove();
       items.delete(key);
     }
-    shown.forEach((message, index) => {
+    shown3.forEach((message, index) => {
       let known = items.get(message.key);
       if (known?.message !== message) {
         const item = known?.item ?? element("li");
@@ -919,24 +1508,24 @@ function bubble(message) {
 // playground/src/map.ts
 var MIDDLE = { latitude: 52.5145, longitude: 13.3501 };
 var REACH = { latitude: 55e-4, longitude: 9e-3 };
-var [WIDTH, HEIGHT] = [320, 200];
+var [WIDTH2, HEIGHT2] = [320, 200];
 var TRAIL_MAX = 90;
 var STEP = 5e-4;
 function at(latitude, longitude) {
-  const x = (0.5 + (longitude - MIDDLE.longitude) / (2 * REACH.longitude)) * WIDTH;
-  const y = (0.5 - (latitude - MIDDLE.latitude) / (2 * REACH.latitude)) * HEIGHT;
-  return [Math.min(WIDTH - 8, Math.max(8, x)), Math.min(HEIGHT - 8, Math.max(8, y))];
+  const x2 = (0.5 + (longitude - MIDDLE.longitude) / (2 * REACH.longitude)) * WIDTH2;
+  const y2 = (0.5 - (latitude - MIDDLE.latitude) / (2 * REACH.latitude)) * HEIGHT2;
+  return [Math.min(WIDTH2 - 8, Math.max(8, x2)), Math.min(HEIGHT2 - 8, Math.max(8, y2))];
 }
 function mapView(position, isTherapist) {
-  const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "map", role: "img" });
+  const svg = shape("svg", { viewBox: `0 0 ${WIDTH2} ${HEIGHT2}`, class: "map", role: "img" });
   const ring = (latitude, longitude, kind) => {
-    const [rx, ry] = [longitude / REACH.longitude / 2 * WIDTH, latitude / REACH.latitude / 2 * HEIGHT];
-    return shape("ellipse", { class: kind, cx: WIDTH / 2, cy: HEIGHT / 2, rx, ry });
+    const [rx, ry] = [longitude / REACH.longitude / 2 * WIDTH2, latitude / REACH.latitude / 2 * HEIGHT2];
+    return shape("ellipse", { class: kind, cx: WIDTH2 / 2, cy: HEIGHT2 / 2, rx, ry });
   };
   svg.append(
-    shape("rect", { class: "town", width: WIDTH, height: HEIGHT }),
-    ...[34, 92, 236, 290].map((x) => shape("path", { class: "street", d: `M${x} 0 L${x - 12} ${HEIGHT}` })),
-    ...[22, 178].map((y) => shape("path", { class: "street", d: `M0 ${y} L${WIDTH} ${y - 8}` })),
+    shape("rect", { class: "town", width: WIDTH2, height: HEIGHT2 }),
+    ...[34, 92, 236, 290].map((x2) => shape("path", { class: "street", d: `M${x2} 0 L${x2 - 12} ${HEIGHT2}` })),
+    ...[22, 178].map((y2) => shape("path", { class: "street", d: `M0 ${y2} L${WIDTH2} ${y2 - 8}` })),
     ring(5e-3, 62e-4, "park"),
     shape("path", { class: "lake", d: "M128 96 q20 -26 48 -12 q34 2 22 26 q-16 20 -44 12 q-34 2 -26 -26z" }),
     ring(4e-3, 4e-3, "way")
@@ -951,9 +1540,9 @@ function mapView(position, isTherapist) {
     const { position: here } = position.getSnapshot();
     if (!here) return;
     trail.setAttribute("points", points.join(" "));
-    const [x, y] = at(here.latitude, here.longitude);
-    dot.setAttribute("cx", String(x));
-    dot.setAttribute("cy", String(y));
+    const [x2, y2] = at(here.latitude, here.longitude);
+    dot.setAttribute("cx", String(x2));
+    dot.setAttribute("cy", String(y2));
     requestAnimationFrame(() => dot.classList.add("moves"));
     words.textContent = `Therapist ${here.therapistId}: ${here.latitude.toFixed(5)}, ${here.longitude.toFixed(5)}`;
     svg.setAttribute("aria-label", words.textContent);
@@ -1069,7 +1658,7 @@ function rosterView(roster, who2) {
 }
 
 // playground/src/wire.ts
-var LINES_MAX = 200;
+var LINES_MAX2 = 200;
 var Wire = class {
   log = element("div", { className: "frames", tabIndex: 0, role: "region" });
   root;
@@ -1092,13 +1681,13 @@ var Wire = class {
     const stays = isAtEnd(log);
     log.append(...this.waiting);
     this.waiting = [];
-    while (log.children.length > LINES_MAX) log.firstChild.remove();
+    while (log.children.length > LINES_MAX2) log.firstChild.remove();
     if (stays) log.scrollTop = log.scrollHeight;
   });
   add(name, kind, text) {
     const sign = { sent: "↑", received: "↓", closed: "×", state: "·" }[kind];
     this.waiting.push(element("div", { data: { kind } }, element("b", {}, `${sign} ${name} `), text));
-    if (this.waiting.length > LINES_MAX) this.waiting.shift();
+    if (this.waiting.length > LINES_MAX2) this.waiting.shift();
     this.draw();
   }
 };
@@ -1134,10 +1723,10 @@ function cookie(person, id) {
   }
   return conversation;
 }
-function openSide(person, partner, world, choice2, ownWindow) {
+function openSide(person, partner, world2, choice2, ownWindow) {
   const network = new Network();
   const options = { WebSocket: network.WebSocket, after: "@0" };
-  const conversation = new Conversation(chatSocket(person, world.conversations[person.protocol] ?? [], options));
+  const conversation = new Conversation(chatSocket(person, world2.conversations[person.protocol] ?? [], options));
   const wire = new Wire(person.name);
   const sockets = [];
   const follow = (name, socket) => {
@@ -1170,7 +1759,7 @@ function openSide(person, partner, world, choice2, ownWindow) {
     extras.push(inboxView(inbox, person.name), rosterView(roster, person.name));
   }
   if (person.protocol === "therapy" && person.token) {
-    const [customer = "", therapist = ""] = world.conversations.therapy ?? [];
+    const [customer = "", therapist = ""] = world2.conversations.therapy ?? [];
     const position = new Position(follow("location", createLocationWebSocket(customer, therapist, person.token, options)));
     extras.push(mapView(position, person.role === "therapist"));
   }
@@ -1228,17 +1817,17 @@ var IDS = {
 function field(label, input) {
   return element("label", {}, label, input);
 }
-function somebodyElse(world, added) {
+function somebodyElse(world2, added) {
   const protocol = element("select", {}, ...PROTOCOLS.map((name) => element("option", { value: name }, name)));
   const ids = element("input", { required: true, autocomplete: "off" });
   const role = element("input", { autocomplete: "off", placeholder: "client, therapist, patient, student …" });
   const credential = element("input", { required: true, autocomplete: "off", type: "password" });
-  const hint = () => {
+  const hint2 = () => {
     ids.placeholder = IDS[protocol.value];
     credential.placeholder = { mobile: "token or device id", mentoring: "sessionid" }[protocol.value] ?? "token";
   };
-  protocol.onchange = hint;
-  hint();
+  protocol.onchange = hint2;
+  hint2();
   const form = element(
     "form",
     {},
@@ -1254,43 +1843,59 @@ function somebodyElse(world, added) {
     const given = credential.value.trim();
     const isToken = given.split(".").length === 3;
     const kind = isToken ? { token: given } : name === "mentoring" ? { session: given } : { device_id: given };
-    const id = `somebody-${world.people.length + 1}`;
-    world.people.push({ protocol: name, id, name: `Somebody ${world.people.length + 1}`, role: role.value.trim() || "guest", ...kind });
-    world.conversations[name] = ids.value.split(",").map((part2) => part2.trim());
+    const id = `somebody-${world2.people.length + 1}`;
+    world2.people.push({ protocol: name, id, name: `Somebody ${world2.people.length + 1}`, role: role.value.trim() || "guest", ...kind });
+    world2.conversations[name] = ids.value.split(",").map((part2) => part2.trim());
     credential.value = "";
     added(name);
   };
-  return element("details", { className: "somebody", open: world.people.length === 0 }, element("summary", {}, "Somebody else, by a credential of yours"), form);
+  return element("details", { className: "somebody", open: world2.people.length === 0 }, element("summary", {}, "Somebody else, by a credential of yours"), form);
 }
 
 // playground/src/main.ts
 var tabs = document.getElementById("protocols");
 var stage = document.getElementById("sides");
 var others = document.getElementById("others");
+var hint = document.getElementById("hint");
+var operators = document.querySelector("#operators a");
+var live = new Live(document.getElementById("live"));
 var chosen = /* @__PURE__ */ new Map();
 var open = [];
+var shown2;
 function place() {
   const [protocol, alone] = decodeURIComponent(location.hash.slice(1)).split("/");
   return { protocol: PROTOCOLS.find((name) => name === protocol) ?? "consultation", alone };
 }
-function choice(world, person, label, choose) {
+function choice(world2, person, label, choose) {
   const select = element("select", { aria: { label } });
-  for (const other of world.people.filter(({ protocol }) => protocol === person.protocol)) {
+  for (const other of world2.people.filter(({ protocol }) => protocol === person.protocol)) {
     select.append(element("option", { value: other.id, selected: other.id === person.id }, `${other.name}, ${other.role}`));
   }
   select.onchange = () => choose(select.value);
   return select;
 }
-function show(world) {
-  const { protocol, alone } = place();
-  for (const side of open) side.close();
-  open = [];
-  for (const tab of tabs.querySelectorAll("a")) {
-    if (tab.hash === `#${protocol}`) tab.setAttribute("aria-current", "page");
+function turn(world2) {
+  const [, name, token] = /^#([^/]*)\/?([^]*)$/.exec(location.hash) ?? [];
+  const isLive = name === "live";
+  for (const part2 of [hint, stage, others]) part2.hidden = isLive;
+  for (const tab of [...tabs.querySelectorAll("a"), operators]) {
+    if (tab.hash === `#${isLive ? "live" : place().protocol}`) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
   }
+  if (isLive && token) {
+    history.replaceState(null, "", "#live");
+    live.use(token);
+  }
+  live.show(isLive);
+  if (world2 && !isLive && shown2 !== location.hash) show(world2);
+}
+function show(world2) {
+  const { protocol, alone } = place();
+  shown2 = location.hash;
+  for (const side of open) side.close();
+  open = [];
   document.body.classList.toggle("alone", alone !== void 0);
-  const people = world.people.filter((person) => person.protocol === protocol);
+  const people = world2.people.filter((person) => person.protocol === protocol);
   const byId = (id) => people.find((person) => person.id === id);
   let [left, right] = chosen.get(protocol) ?? [];
   left = (byId(left) ?? people[0])?.id;
@@ -1303,7 +1908,7 @@ function show(world) {
   } else if (left && right) {
     const set = (pair) => {
       chosen.set(protocol, pair);
-      show(world);
+      show(world2);
     };
     sides.push([byId(left), byId(right), "On the left", (id) => set([id, right])]);
     sides.push([byId(right), byId(left), "On the right", (id) => set([left, id])]);
@@ -1311,25 +1916,28 @@ function show(world) {
   open = sides.map(([person, partner, label, choose]) => {
     const href = `#${protocol}/${encodeURIComponent(person.id)}`;
     const window2 = element("a", { href, target: "_blank", rel: "noopener", className: "own-window" }, "Own window", element("span", { className: "unseen" }, ` of ${person.name}`));
-    return openSide(person, partner, world, choice(world, person, label, choose), window2);
+    return openSide(person, partner, world2, choice(world2, person, label, choose), window2);
   });
   stage.replaceChildren(...open.map(({ root }) => root));
   if (open.length === 0) stage.append(element("p", {}, "Nobody is known here yet: add two people below."));
-  stage.querySelectorAll(".side").forEach((side, index, all) => {
-    if (index > 0 && side.id === all[0].id) side.id += "-again";
+  stage.querySelectorAll(".side").forEach((side, index, all2) => {
+    if (index > 0 && side.id === all2[0].id) side.id += "-again";
   });
 }
 for (const protocol of PROTOCOLS) tabs.append(element("a", { href: `#${protocol}` }, protocol));
+var world;
+window.addEventListener("hashchange", () => turn(world));
+turn(world);
 try {
-  const world = await fetchWorld();
+  const known = await fetchWorld();
   others.append(
-    somebodyElse(world, (protocol) => {
-      if (place().protocol === protocol) show(world);
+    somebodyElse(known, (protocol) => {
+      if (place().protocol === protocol) show(known);
       else location.hash = protocol;
     })
   );
-  window.addEventListener("hashchange", () => show(world));
-  show(world);
+  world = known;
+  turn(world);
 } catch (error) {
   stage.replaceChildren(element("p", { role: "alert" }, `The server does not say who is there: ${String(error)}. Load the page again.`));
 }

@@ -448,6 +448,13 @@ impl Guard {
         })
     }
 
+    /// Who shows a token that may look: for what is told over HTTP to whoever may [`Scope::Read`] here.
+    #[must_use]
+    pub fn looker(&self, headers: &HeaderMap) -> Option<Caller> {
+        let (caller, has) = self.caller(headers, false).ok()?;
+        (has >= Scope::Read).then_some(caller)
+    }
+
     /// Whether a caller may call a method.
     fn check(&self, caller: &Caller, has: Scope, method: &str) -> Result<(), Status> {
         let needed = self.scopes.get(method).copied().unwrap_or(Scope::Admin);
@@ -622,6 +629,10 @@ mod tests {
                     }
                 }
             }
+            let mut headers = HeaderMap::new();
+            assert_eq!(guard.looker(&headers), None);
+            headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
+            assert_eq!(guard.looker(&headers).map(|caller| caller.name().to_owned()).as_deref(), Some(name));
         }
         for token in ["", "the-token-of-nobody", "deployment-toke"] {
             assert_eq!(may(token, "a.v1.S/Look").expect_err("unknown").code(), Code::Unauthenticated, "{token}");

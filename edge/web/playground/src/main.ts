@@ -1,5 +1,7 @@
-// The playground: pick a protocol and two people, and see both sides. `#therapy` shows both, `#therapy/123` one alone.
+// The playground: pick a protocol and two people, and see both sides. `#therapy` shows both, `#therapy/123` one alone, and
+// `#live` what the process does.
 import { element } from './dom.js';
+import { Live } from './live/view.js';
 import { PROTOCOLS, fetchWorld, type Person, type ProtocolName, type World } from './people.js';
 import { openSide, type Side } from './side.js';
 import { somebodyElse } from './somebody.js';
@@ -7,10 +9,15 @@ import { somebodyElse } from './somebody.js';
 const tabs = document.getElementById('protocols')!;
 const stage = document.getElementById('sides')!;
 const others = document.getElementById('others')!;
+const hint = document.getElementById('hint')!;
+const operators = document.querySelector<HTMLAnchorElement>('#operators a')!;
+const live = new Live(document.getElementById('live')!);
 
 /** Who is on the left and on the right of each protocol. */
 const chosen = new Map<ProtocolName, [left: string, right: string]>();
 let open: Side[] = [];
+/** The place that `open` is of. */
+let shown: string | undefined;
 
 function place(): { protocol: ProtocolName; alone: string | undefined } {
   const [protocol, alone] = decodeURIComponent(location.hash.slice(1)).split('/');
@@ -26,14 +33,29 @@ function choice(world: World, person: Person, label: string, choose: (id: string
   return select;
 }
 
-function show(world: World): void {
-  const { protocol, alone } = place();
-  for (const side of open) side.close();
-  open = [];
-  for (const tab of tabs.querySelectorAll('a')) {
-    if (tab.hash === `#${protocol}`) tab.setAttribute('aria-current', 'page');
+/** Shows the part of the page that the URL names. Whoever chats goes on while operators look. */
+function turn(world: World | undefined): void {
+  const [, name, token] = /^#([^/]*)\/?([^]*)$/.exec(location.hash) ?? [];
+  const isLive = name === 'live';
+  for (const part of [hint, stage, others]) part.hidden = isLive;
+  for (const tab of [...tabs.querySelectorAll('a'), operators]) {
+    if (tab.hash === `#${isLive ? 'live' : place().protocol}`) tab.setAttribute('aria-current', 'page');
     else tab.removeAttribute('aria-current');
   }
+  if (isLive && token) {
+    // Not to be seen, or kept in the history.
+    history.replaceState(null, '', '#live');
+    live.use(token);
+  }
+  live.show(isLive);
+  if (world && !isLive && shown !== location.hash) show(world);
+}
+
+function show(world: World): void {
+  const { protocol, alone } = place();
+  shown = location.hash;
+  for (const side of open) side.close();
+  open = [];
   document.body.classList.toggle('alone', alone !== undefined);
   const people = world.people.filter((person) => person.protocol === protocol);
   const byId = (id: string | undefined): Person | undefined => people.find((person) => person.id === id);
@@ -68,16 +90,19 @@ function show(world: World): void {
 
 for (const protocol of PROTOCOLS) tabs.append(element('a', { href: `#${protocol}` }, protocol));
 
+let world: World | undefined;
+window.addEventListener('hashchange', () => turn(world));
+turn(world);
 try {
-  const world = await fetchWorld();
+  const known = await fetchWorld();
   others.append(
-    somebodyElse(world, (protocol) => {
-      if (place().protocol === protocol) show(world);
+    somebodyElse(known, (protocol) => {
+      if (place().protocol === protocol) show(known);
       else location.hash = protocol;
     }),
   );
-  window.addEventListener('hashchange', () => show(world));
-  show(world);
+  world = known;
+  turn(world);
 } catch (error) {
   stage.replaceChildren(element('p', { role: 'alert' }, `The server does not say who is there: ${String(error)}. Load the page again.`));
 }

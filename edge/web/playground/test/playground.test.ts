@@ -3,61 +3,27 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { Browser, BrowserContext, Locator, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { Locator, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { createChatWebSocket, type Options } from 'switchboard-client';
 // @ts-expect-error: a script of Node's, without types
 import { bundle } from '../../build.mjs';
-import { launch } from '../../client/test/chromium.js';
 import { CLINIC_CHAT, CONSULTATION, DEVICE, Network, Server, sign } from '../../client/test/server.js';
+import { audit, inChromium, type Look } from './pages.js';
 
 const files = fileURLToPath(new URL('..', import.meta.url));
 const pictures = fileURLToPath(new URL('../../../../target/playground/', import.meta.url));
 
 let server: Server;
-let browser: Browser;
-const contexts: BrowserContext[] = [];
-/** What any page complained of: errors, warnings, violations of the policy. */
-let complaints: string[] = [];
+const pages = inChromium();
 beforeAll(async () => {
   server = await Server.start({ SWITCHBOARD_EDGE__RATE_LIMITS__CONSULTATION: '0' });
-  browser = await launch();
 });
-afterAll(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-afterEach(async () => {
-  for (const context of contexts.splice(0)) await context.close();
-  const heard = complaints;
-  complaints = [];
-  expect(heard).toEqual([]);
-});
-
-interface Look {
-  url?: string;
-  width?: number;
-  colorScheme?: 'light' | 'dark';
-  mayComplain?: RegExp;
-}
-
-function listen(page: Page, mayComplain?: RegExp): void {
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type()) && !mayComplain?.test(message.text())) complaints.push(message.text());
-  });
-  page.on('pageerror', (error) => complaints.push(String(error)));
-}
+afterAll(() => server?.stop());
 
 /** A page in a window of its own. */
-async function visit(hash: string, { url = server.url, width = 1280, colorScheme = 'light', mayComplain }: Look = {}): Promise<Page> {
-  const context = await browser.newContext({ viewport: { width, height: 850 }, colorScheme });
-  contexts.push(context);
-  const page = await context.newPage();
-  listen(page, mayComplain);
-  await page.goto(`${url}/#${hash}`);
-  return page;
-}
+const visit = (hash: string, { url = server.url, ...look }: Look & { url?: string } = {}): Promise<Page> => pages.visit(`${url}/#${hash}`, look);
 
 const side = (page: Page, name: string): Locator => page.getByRole('region', { name, exact: true });
 const connected = (locator: Locator): Promise<void> =>
@@ -71,7 +37,7 @@ async function write(at: Locator, text: string): Promise<void> {
 }
 
 /** One person's end, in a page of its own. */
-async function alone(protocol: string, id: string, name: string, look?: Look): Promise<Locator> {
+async function alone(protocol: string, id: string, name: string, look?: Look & { url?: string }): Promise<Locator> {
   const page = await visit(`${protocol}/${id}`, look);
   const end = side(page, name);
   await connected(end);
@@ -101,7 +67,7 @@ describe('what is served', () => {
   test('only where it is switched on; then without people, for credentials of your own', async () => {
     const [off, on] = await Promise.all([Server.start({}, 'serve'), Server.start({ SWITCHBOARD_EDGE__PLAYGROUND: 'true' }, 'serve')]);
     try {
-      for (const path of ['/', '/playground.js', '/playground.css', '/playground.json']) expect((await fetch(off.url + path)).status).toBe(404);
+      for (const path of ['/', '/playground.js', '/playground.css', '/playground.json', '/playground.metrics']) expect((await fetch(off.url + path)).status).toBe(404);
       expect(await (await fetch(`${on.url}/playground.json`)).json()).toEqual({ people: [], conversations: {} });
       // Both must be known before they can meet: a good token makes it so.
       for (const [id, role] of [['123', 'customer'], ['456', 'therapist']] as const) {
@@ -351,36 +317,6 @@ describe('when things go wrong', () => {
 });
 
 describe('for everybody', () => {
-  /** Text whose contrast with what is behind it is too low, and controls without a name. */
-  const audit = (page: Page): Promise<string[]> =>
-    page.evaluate(() => {
-      const channels = (color: string): number[] => (color.match(/[\d.]+/g) ?? []).map(Number);
-      const light = ([red = 0, green = 0, blue = 0]: number[]): number => {
-        const linear = [red, green, blue].map((value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
-        return 0.2126 * linear[0]! + 0.7152 * linear[1]! + 0.0722 * linear[2]!;
-      };
-      const behind = (element: Element | null): number[] => {
-        for (let at = element; at; at = at.parentElement) {
-          const color = channels(getComputedStyle(at).backgroundColor);
-          if (color.length === 3 || color[3]! > 0) return color;
-        }
-        return [255, 255, 255];
-      };
-      const wrong: string[] = [];
-      for (const element of document.querySelectorAll('body *')) {
-        const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent!.trim());
-        if (!own || element.closest('svg, .unseen, option, noscript') || !(element as HTMLElement).offsetParent) continue;
-        const [one, other] = [light(channels(getComputedStyle(element).color)), light(behind(element))];
-        const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-        if (contrast < 4.5) wrong.push(`contrast ${contrast.toFixed(2)}: ${element.outerHTML.slice(0, 120)}`);
-      }
-      for (const control of document.querySelectorAll<HTMLElement>('button, input, select, a')) {
-        const name = control.getAttribute('aria-label') ?? control.closest('label')?.textContent ?? control.textContent;
-        if (!name?.trim()) wrong.push(`no name: ${control.outerHTML.slice(0, 120)}`);
-      }
-      return wrong;
-    });
-
   for (const colorScheme of ['light', 'dark'] as const) {
     for (const width of [390, 1280]) {
       test(`${width} pixels wide, ${colorScheme}`, async () => {
@@ -422,7 +358,7 @@ describe('for everybody', () => {
       }
     }
     expect(stops).toEqual([
-      ...['consultation', 'therapy', 'clinic', 'mobile', 'mentoring'],
+      ...['consultation', 'therapy', 'clinic', 'mobile', 'mentoring', 'live'],
       ...['On the left', 'Network', 'Own window of Pat Patient', 'Messages of Pat Patient', 'Write as Pat Patient', 'Send', 'Frames and close codes', 'Frames of Pat Patient'],
       ...['On the right', 'Network', 'Own window of Dora Doctor', 'Messages of Dora Doctor', 'Write as Dora Doctor', 'Send', 'Frames and close codes', 'Frames of Dora Doctor'],
       'Somebody else, by a credential of yours',
