@@ -103,15 +103,21 @@ async fn no_credential_and_nothing_that_was_said_is_in_the_log() -> anyhow::Resu
     let machine = Machine::new()?;
     // As much as an operator would ever ask for.
     let filter = "log.filter=debug,switchboard=trace,switchboard_edge=trace,switchboard_chat=trace,sqlx=trace";
-    let mut server = machine.start(&["serve", "--set", filter, "--set", "edge.drain_spread_s=0"], machine.edge).await?;
+    let settings = ["serve", "--set", filter, "--set", "edge.drain_spread_s=0", "--set", "edge.playground=true"];
+    let mut server = machine.start(&settings, machine.edge).await?;
     machine.provision(&people())?;
     let secrets = live(&machine).await?;
+    for (token, status) in [("a-token-between-services", 200), ("marker-bad-2", 401)] {
+        let bearer = [("authorization", format!("Bearer {token}"))];
+        let (told, _) = client::call_with(machine.edge, "GET", "/playground.metrics", &bearer, None).await?;
+        assert_eq!(told, status, "{token}");
+    }
     server.terminate()?;
     server.exit_code().await?;
     let log = std::fs::read_to_string(machine.log())?;
     assert!(log.contains("DEBUG") || log.contains("\"debug\""), "the log is a detailed one: {log}");
     let secrets = secrets.iter().map(String::as_str);
-    let words = [DEVICE, NAME, MAIL, SAID, PLACED, TITLE, NOTE, "marker-bad-1", "12.34567891"];
+    let words = [DEVICE, NAME, MAIL, SAID, PLACED, TITLE, NOTE, "marker-bad-1", "marker-bad-2", "12.34567891"];
     for word in secrets.chain(words).chain(["a-token-between-services"]) {
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(word)).collect();
         assert!(lines.is_empty(), "{word} is in the log:\n{}", lines.join("\n"));
