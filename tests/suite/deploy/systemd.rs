@@ -177,9 +177,10 @@ async fn instances_of_the_template_are_roles_with_credentials() -> anyhow::Resul
     let mut pat = Client::connect(&format!("ws://{edge}/ws/chat/{CHAT}/?token={token}"), &[]).await?;
     pat.send(r#"{"content": "from unit to unit"}"#).await?;
     assert_eq!(pat.next().await?["message"]["content"], "from unit to unit");
-    for process in [&mut process, &mut backend] {
+    for (process, machine) in [(&mut process, &porch), (&mut backend, &services)] {
         process.terminate()?;
-        assert_eq!(process.exit_code().await?, 0);
+        let code = process.exit_code().await?;
+        ensure!(code == 0, "{code}: {}", fs::read_to_string(machine.at("/log"))?);
     }
     Ok(())
 }
