@@ -12,6 +12,7 @@ use switchboard_chassis::{
     grpc::GrpcConfig,
     telemetry,
     tls::ClientTlsConfig,
+    traces::TracesConfig,
 };
 use switchboard_chat::ChatConfig;
 use switchboard_edge::EdgeConfig;
@@ -21,7 +22,7 @@ use switchboard_notification::NotificationConfig;
 use switchboard_presence::PresenceConfig;
 
 /// Settings that may be given as `..._FILE`.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 9] = [
     "grpc.token",
     "auth.jwt.secret",
     "auth.django.secret_key",
@@ -30,6 +31,7 @@ const SECRETS: [&str; 8] = [
     "store.url",
     "bus.password",
     "bus.token",
+    "traces.otlp_headers",
 ];
 
 /// Everything that can be set.
@@ -64,6 +66,8 @@ pub struct Config {
     pub notification: NotificationConfig,
     /// `[presence]`
     pub presence: PresenceConfig,
+    /// `[traces]`
+    pub traces: TracesConfig,
 }
 
 impl Default for Config {
@@ -83,6 +87,7 @@ impl Default for Config {
             location: LocationConfig::default(),
             notification: NotificationConfig::default(),
             presence: PresenceConfig::default(),
+            traces: TracesConfig::default(),
         }
     }
 }
@@ -214,6 +219,7 @@ impl Config {
             mistakes.push(format!("store.url: {wrong}"));
         }
         mistakes.extend(config.grpc.mistakes());
+        mistakes.extend(config.traces.mistakes());
         mistakes.extend(config.services.tls.mistakes("services.tls"));
         for (setting, list) in config.services.lists() {
             mistakes.extend(directory::mistake(list).map(|wrong| format!("{setting}: {wrong}")));
@@ -241,6 +247,9 @@ mod tests {
             ("store.url", "mysql://x".to_owned()),
             ("services.chat", "chat:50051".to_owned()),
             ("edge.idle_timeout_s", "5".to_owned()),
+            ("traces.otlp_endpoint", "http://me:hunter2@collector:4317".to_owned()),
+            ("traces.sample_ratio", "1.5".to_owned()),
+            ("traces.otlp_headers", "hunter2".to_owned()),
         ];
         let mistakes = Config::load(None, &[], &flags).expect_err("wrong").to_string();
         for part in [
@@ -251,6 +260,9 @@ mod tests {
             "store.url",
             "services.chat",
             "edge.idle_timeout_s",
+            "traces.otlp_endpoint",
+            "traces.sample_ratio",
+            "traces.otlp_headers",
         ] {
             assert!(mistakes.contains(part), "{part} is not in {mistakes}");
         }
