@@ -602,11 +602,14 @@ where
         let counted = self.counts.call(S::NAME, known.and_then(|known| known.rsplit('/').next()));
         match admitted {
             Ok(caller) => {
-                let span = tracing::info_span!("rpc", method, caller = caller.name());
+                let span = tracing::info_span!("rpc", method, caller = caller.name(), trace_id = tracing::field::Empty);
                 // Whoever is let in may say of which trace it is.
                 let mut traced = self.traces.request(request.headers(), known.unwrap_or(S::NAME));
                 traced.is_call(known.unwrap_or(S::NAME));
                 traced.set("switchboard.caller", || caller.name().to_owned());
+                if let Some(trace_id) = traced.trace_id() {
+                    span.record("trace_id", tracing::field::display(trace_id));
+                }
                 request.extensions_mut().insert(caller);
                 let answered = self.inner.call(request).instrument(span);
                 Box::pin(async move {

@@ -272,6 +272,11 @@ impl Span {
         self.0.as_ref().is_some_and(|live| live.span.is_some())
     }
 
+    /// Of which trace it is, if anybody will see it.
+    pub(crate) fn trace_id(&self) -> Option<TraceId> {
+        self.0.as_ref().filter(|live| live.span.is_some()).map(|live| live.context.trace_id())
+    }
+
     /// Says something of it: never what people write or show.
     pub fn set<V: Into<Value>>(&mut self, key: &'static str, value: impl FnOnce() -> V) {
         if let Some(span) = self.recorded() {
