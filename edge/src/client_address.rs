@@ -7,6 +7,7 @@ use http::{
     header::{FORWARDED, HOST},
 };
 use ipnet::IpNet;
+use switchboard_chassis::traces;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -44,7 +45,8 @@ impl Proxies {
     }
 
     /// Who makes a request that came from `peer`. Afterwards `Host` is what the client asked for, and the headers of
-    /// proxies are gone, so that nobody believes them by mistake.
+    /// proxies are gone, so that nobody believes them by mistake. Only of a proxy is taken of which trace a request is:
+    /// else anybody could have everything traced.
     pub(crate) fn client(&self, peer: IpAddr, is_tls: bool, headers: &mut HeaderMap) -> Client {
         let peer = peer.to_canonical();
         let mut client = Client { address: peer, is_secure: is_tls };
@@ -58,6 +60,8 @@ impl Proxies {
             if let Some(Ok(host)) = host.or(told.host).map(|host| HeaderValue::from_str(&host)) {
                 headers.insert(HOST, host);
             }
+        } else {
+            traces::forget(headers);
         }
         for header in [&FORWARDED, &X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST] {
             headers.remove(header);
@@ -246,6 +250,17 @@ mod tests {
             assert_eq!(client.is_secure, secure == SECURE, "{peer} {headers:?}");
             map.remove(HOST);
             assert!(map.is_empty(), "{map:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_a_proxy_s_to_name() {
+        for (peer, is_believed) in [("203.0.113.9", false), ("10.0.0.1", true)] {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_static("00-1-1-01"));
+            headers.insert("tracestate", HeaderValue::from_static("a=b"));
+            proxies().client(peer.parse().expect("an address"), false, &mut headers);
+            assert_eq!(headers.len(), if is_believed { 2 } else { 0 }, "{peer}");
         }
     }
 

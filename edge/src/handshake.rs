@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::{HeaderMap, header::ORIGIN};
+use switchboard_chassis::traces;
 use switchboard_proto::{
     chat::v1::{
         Conversation, ConversationKind, ConversationNumber, Join, Joined, OpenConversationRequest, Participant,
@@ -173,8 +174,8 @@ impl Edge {
         let credential = self.credentials.hold(proof, connection.clone());
         let Way { handle, inbox, place } = way;
         let open = self.counts.socket(limit, <H::Wire as wire::Wire>::NAME, who);
-        let (asking, clock) = (Asking::new(handle), self.clock.clone());
-        Seat { handler, asking, inbox, credential, meter, place, open, clock, connection }
+        let (asking, clock, traces) = (Asking::new(handle), self.clock.clone(), self.lifecycle.traces());
+        Seat { handler, asking, inbox, credential, meter, place, open, clock, connection, traces }
     }
 
     /// The user that a token stands for.
@@ -506,13 +507,14 @@ async fn enter<W: Carried>(
     let place = room.of_user(counted).ok_or(goodbye::TOO_MANY)?;
     timeout(LINK_WAIT, link.up()).await.map_err(|_| goodbye::OVERLOADED)?;
     let (handle, mut inbox) = link.session(part);
-    handle.ask(REQUEST, W::join(join.clone())).map_err(|_| goodbye::OVERLOADED)?;
+    let ask = || handle.ask(REQUEST, W::join(join.clone()), traces::traceparent_here());
+    ask().map_err(|_| goodbye::OVERLOADED)?;
     let entering = async {
         loop {
             match inbox.recv().await {
                 Some(Delivery::Event(told)) => return Some(told),
                 // Its instance went away meanwhile, and there is another.
-                Some(Delivery::Up) => handle.ask(REQUEST, W::join(join.clone())).ok()?,
+                Some(Delivery::Up) => ask().ok()?,
                 Some(Delivery::Down) => {}
                 _ => return None,
             }

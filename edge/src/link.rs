@@ -239,9 +239,13 @@ impl<W: Wire> State<W> {
     }
 
     fn ask(&self, session: u64, at: Option<u64>, request: u64, action: W::Action) -> Result<(), IsDown> {
+        self.send(at, W::request(session, request, action))
+    }
+
+    fn send(&self, at: Option<u64>, request: W::Request) -> Result<(), IsDown> {
         let instance = self.instance(at).ok_or(IsDown)?;
         self.counts.sent.inc();
-        instance.requests.send(W::request(session, request, action)).map_err(|_| IsDown)
+        instance.requests.send(request).map_err(|_| IsDown)
     }
 
     /// Brings sessions to the instances that they belong to: those of one that is gone, and those of which there is a
@@ -381,11 +385,13 @@ impl<W: Wire> SessionHandle<W> {
         self.session
     }
 
-    /// Asks the service. Never waits.
-    pub(crate) fn ask(&self, request: u64, action: W::Action) -> Result<(), IsDown> {
+    /// Asks the service, as a part of a trace if there is a `traceparent`. Never waits.
+    pub(crate) fn ask(&self, request: u64, action: W::Action, traceparent: String) -> Result<(), IsDown> {
+        let mut request = W::request(self.session, request, action);
+        *W::traceparent(&mut request) = traceparent;
         let state = lock(&self.state);
         let at = state.sessions.get(&self.session).and_then(|place| place.at);
-        state.ask(self.session, at, request, action)
+        state.send(at, request)
     }
 
     /// The number of this session's action that an event answers, if it does.

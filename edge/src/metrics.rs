@@ -3,8 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
-use switchboard_chassis::metrics::{
-    Counter, CounterSeries, Counters, Gauge, Gauges, Histogram, HistogramSeries, Histograms, Metrics, SECONDS,
+use switchboard_chassis::{
+    metrics::{
+        Counter, CounterSeries, Counters, Gauge, Gauges, Histogram, HistogramSeries, Histograms, Metrics, SECONDS,
+    },
+    traces::Span,
 };
 
 use crate::{
@@ -199,6 +202,25 @@ impl OpenSocket {
         Self(counts, who)
     }
 
+    /// Says of a frame on whose socket it came.
+    pub(crate) fn describe(&self, frame: &mut Span) {
+        if frame.is_recorded() {
+            let Self(counts, Who { user_id, conversation }) = self;
+            frame.set("switchboard.protocol", || counts.protocol);
+            frame.set("switchboard.endpoint", || counts.endpoint);
+            for (key, value) in [("user.id", user_id), ("switchboard.conversation.id", conversation)] {
+                if let Some(value) = value {
+                    frame.set(key, || value.to_string());
+                }
+            }
+        }
+    }
+
+    /// What a client's frame is called that does this.
+    pub(crate) fn named(&self, action: &str) -> String {
+        format!("{} {action}", self.0.protocol)
+    }
+
     /// It ended.
     pub(crate) fn closed(&self, end: &End) {
         let Self(counts, Who { user_id, conversation }) = self;
@@ -325,13 +347,21 @@ impl EdgeCounts {
     }
 
     /// A visitor was let in, or not.
-    pub(crate) fn handshake(&self, target: &Target, refused: Option<(Goodbye, bool)>, took: Duration) {
+    pub(crate) fn handshake(
+        &self,
+        target: &Target,
+        refused: Option<(Goodbye, bool)>,
+        took: Duration,
+        traced: &mut Span,
+    ) {
         let endpoint = name(target);
         let result = match refused {
             None => "accepted".to_owned(),
             Some((_, true)) => "foreign_origin".to_owned(),
             Some((goodbye, false)) => slug(goodbye),
         };
+        traced.set("switchboard.endpoint", || endpoint);
+        traced.set("switchboard.handshake", || result.clone());
         self.handshakes.of([endpoint, &result]).inc();
         self.handshake_seconds.of([endpoint]).observe(took.as_secs_f64());
     }

@@ -21,7 +21,10 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use switchboard_chassis::tls::{ServerTls, TlsStream};
+use switchboard_chassis::{
+    tls::{ServerTls, TlsStream},
+    traces::{self, Span},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::Instant,
@@ -167,18 +170,29 @@ fn answering(
                     let (began, route) = (Instant::now(), routes::find(path.as_str()));
                     let (pattern, is_socket) = (pattern(route.as_ref()), matches!(route, Some(Route::Socket(_))));
                     let asked = method.clone();
-                    let response = match route {
-                        Some(Route::Socket(target)) => {
-                            visit(&edge, target, &method, &query, (&headers, client), upgrade).await
+                    let mut traced = traced(&edge, route.as_ref(), &method, &headers);
+                    let context = traced.context();
+                    let answered = async {
+                        match route {
+                            Some(Route::Socket(target)) => {
+                                visit(&edge, target, &method, &query, (&headers, client), (upgrade, &mut traced)).await
+                            }
+                            Some(Route::Clinic(endpoint)) => rest::clinic::answer(call(method), endpoint, body).await,
+                            Some(Route::Mobile(endpoint)) => rest::mobile::answer(call(method), endpoint, body).await,
+                            Some(Route::Mentoring(endpoint)) => {
+                                rest::mentoring::answer(call(method), endpoint, body).await
+                            }
+                            Some(Route::Live) => "ok\n".into_response(),
+                            Some(Route::Ready) => readiness(&edge),
+                            Some(Route::Playground(file)) => playground::answer(&call(method), file),
+                            None => StatusCode::NOT_FOUND.into_response(),
                         }
-                        Some(Route::Clinic(endpoint)) => rest::clinic::answer(call(method), endpoint, body).await,
-                        Some(Route::Mobile(endpoint)) => rest::mobile::answer(call(method), endpoint, body).await,
-                        Some(Route::Mentoring(endpoint)) => rest::mentoring::answer(call(method), endpoint, body).await,
-                        Some(Route::Live) => "ok\n".into_response(),
-                        Some(Route::Ready) => readiness(&edge),
-                        Some(Route::Playground(file)) => playground::answer(&call(method), file),
-                        None => StatusCode::NOT_FOUND.into_response(),
                     };
+                    let response = traces::scope(context, answered).await;
+                    traced.set("http.response.status_code", || i64::from(response.status().as_u16()));
+                    if response.status().is_server_error() {
+                        traced.fail("");
+                    }
                     if !is_socket {
                         edge.counts.answered(pattern, &asked, response.status(), began.elapsed());
                     }
@@ -186,6 +200,21 @@ fn answering(
                 }
             },
         )
+}
+
+/// A request's span: of those that are about what people do.
+fn traced(edge: &Edge, route: Option<&Route>, method: &Method, headers: &HeaderMap) -> Span {
+    let Some(Route::Socket(_) | Route::Clinic(_) | Route::Mobile(_) | Route::Mentoring(_)) = route else {
+        return Span::default();
+    };
+    let route = pattern(route);
+    let mut span = edge.lifecycle.traces().request(headers, route);
+    // Anybody can make up a method.
+    let method = if [Method::GET, Method::POST].contains(method) { method.as_str() } else { "_OTHER" };
+    span.rename(|| format!("{method} {route}"));
+    span.set("http.request.method", || method.to_owned());
+    span.set("http.route", || route);
+    span
 }
 
 fn readiness(edge: &Edge) -> Response {
@@ -199,7 +228,7 @@ async fn visit(
     method: &Method,
     query: &str,
     (headers, client): (&HeaderMap, Client),
-    on_upgrade: Option<OnUpgrade>,
+    (on_upgrade, traced): (Option<OnUpgrade>, &mut Span),
 ) -> Response {
     let (Ok(accept), Some(on_upgrade), &Method::GET) = (upgrade::accept_key(headers), on_upgrade, method) else {
         return upgrade::required().into_response();
@@ -218,7 +247,10 @@ async fn visit(
     };
     let user_id = visit.who.get().map(String::as_str);
     let refused = admitted.as_ref().err().map(|turned| (turned.goodbye, turned.is_foreign));
-    edge.counts.handshake(&target, refused, began.elapsed());
+    edge.counts.handshake(&target, refused, began.elapsed(), traced);
+    if let Some(user_id) = user_id {
+        traced.set("user.id", || user_id.to_owned());
+    }
     let subprotocol = shown.and_then(|shown| shown.subprotocol);
     let heartbeat = Heartbeat {
         ping_interval: Duration::from_secs(edge.config.ping_interval_s),

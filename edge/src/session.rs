@@ -3,7 +3,11 @@
 use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture};
-use switchboard_chassis::{Clock, metrics::Counter};
+use switchboard_chassis::{
+    Clock,
+    metrics::Counter,
+    traces::{Span, Traces},
+};
 use switchboard_proto::wire::Wire;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -153,6 +157,9 @@ impl<'a, S: Io> Out<'a, S> {
 pub(crate) struct Pending<W: Wire> {
     pub(crate) request: u64,
     pub(crate) action: W::Action,
+    /// Its way to the service and back, and the client's frame that it comes of, if they are traced.
+    way: Span,
+    frame: Span,
 }
 
 /// The session's side of its link.
@@ -170,40 +177,51 @@ impl<W: Wire> Asking<W> {
 
     /// Asks now, or when there is a stream. Gives the number of the request.
     pub(crate) fn ask(&mut self, action: W::Action) -> u64 {
+        self.ask_for(Span::default(), action)
+    }
+
+    /// The same for a client's frame.
+    fn ask_for(&mut self, frame: Span, action: W::Action) -> u64 {
         self.last_request += 1;
         let request = self.last_request;
+        let way = frame.asking(|| format!("link to {}", W::NAME));
         if self.is_linked {
             // If the stream broke just now, `Down` is in the inbox, and then `Up`: it will be asked again.
-            let _ = self.handle.ask(request, action.clone());
+            let _ = self.handle.ask(request, action.clone(), way.traceparent());
         }
         // Mostly there is one, and what it takes is held by every socket that ever asked.
         if self.pending.capacity() == 0 {
             self.pending.reserve_exact(1);
         }
-        self.pending.push_back(Pending { request, action });
+        self.pending.push_back(Pending { request, action, way, frame });
         request
     }
 
     /// Keeps an action until there is a stream, as it deserves; gives it back when there is no room.
-    fn keep(&mut self, action: W::Action, care: impl Fn(&W::Action) -> Care) -> Result<(), W::Action> {
+    fn keep(
+        &mut self,
+        frame: Span,
+        action: W::Action,
+        care: impl Fn(&W::Action) -> Care,
+    ) -> Result<(), (Span, W::Action)> {
         match care(&action) {
             Care::Dropped => return Ok(()),
             Care::Newest => self.pending.retain(|pending| care(&pending.action) != Care::Newest),
-            Care::Kept if self.is_full() => return Err(action),
+            Care::Kept if self.is_full() => return Err((frame, action)),
             Care::Kept => {}
         }
         self.last_request += 1;
-        self.pending.push_back(Pending { request: self.last_request, action });
+        self.pending.push_back(Pending { request: self.last_request, action, way: Span::default(), frame });
         Ok(())
     }
 
     /// There is no stream to ask on, or the session is not in: what was not answered is kept as it deserves.
     fn unlink(&mut self, care: impl Fn(&W::Action) -> Care) {
         self.is_linked = false;
-        for Pending { action, .. } in std::mem::take(&mut self.pending) {
+        for Pending { action, frame, .. } in std::mem::take(&mut self.pending) {
             // Joining again is the session's own affair; for the rest there was room before.
             if !W::is_join(&action) {
-                let _ = self.keep(action, &care);
+                let _ = self.keep(frame, action, &care);
             }
         }
     }
@@ -231,6 +249,7 @@ pub(crate) struct Seat<H: Handler> {
     pub(crate) clock: Clock,
     /// What an operator can know of it.
     pub(crate) connection: Arc<Connection>,
+    pub(crate) traces: Traces,
 }
 
 struct Session<S, H: Handler> {
@@ -240,6 +259,8 @@ struct Session<S, H: Handler> {
     refreshing: Option<BoxFuture<'static, Refreshed>>,
     /// A pause before it joins again.
     rejoin: Option<BoxFuture<'static, ()>>,
+    /// The answer that is being written, and the client's frame that it is for, if they are traced.
+    answering: (Span, Span),
 }
 
 /// Serves a socket until it ends.
@@ -252,7 +273,8 @@ pub(crate) fn run<S: Io, H: Handler>(
     heartbeat: Heartbeat,
 ) -> impl Future<Output = ()> + Send {
     let socket = Counted::new(socket, seat.connection.clone());
-    serve(Box::new(Session { socket, seat, refreshing: None, rejoin: None }), heartbeat)
+    let answering = <(Span, Span)>::default();
+    serve(Box::new(Session { socket, seat, refreshing: None, rejoin: None, answering }), heartbeat)
 }
 
 async fn serve<S: Io, H: Handler>(mut session: Box<Session<S, H>>, heartbeat: Heartbeat) {
@@ -392,15 +414,24 @@ impl<S: Io, H: Handler> Session<S, H> {
     }
 
     async fn hear_event(&mut self, told: &Arc<Told<H::Wire>>) -> Result<(), End> {
-        let answered = self.seat.asking.handle.answered(told).and_then(|request| self.seat.asking.answered(request));
+        let mut answered =
+            self.seat.asking.handle.answered(told).and_then(|request| self.seat.asking.answered(request));
+        let frame = answered.as_mut().map(|pending| {
+            pending.way = Span::default();
+            std::mem::take(&mut pending.frame)
+        });
         if let Some(pending) = &answered
             && H::Wire::is_not_joined(&told.event)
         {
             // It was asked behind a join that was refused: it waits for the next one.
             // There was room for it before.
-            let _ = self.seat.asking.keep(pending.action.clone(), H::care);
+            let _ = self.seat.asking.keep(frame.unwrap_or_default(), pending.action.clone(), H::care);
             self.join_later();
             return Ok(());
+        }
+        if let Some(mut frame) = frame.filter(Span::is_recorded) {
+            frame.set("switchboard.outcome", || H::Wire::refusal(&told.event).unwrap_or_else(|| "answered".to_owned()));
+            self.answering = (frame.child("answer"), frame);
         }
         match self.seat.handler.hear(told, answered, &mut Out::new(&mut self.socket, &self.seat.open.0.sent)).await? {
             Heard::Fine => {}
@@ -425,7 +456,7 @@ impl<S: Io, H: Handler> Session<S, H> {
         let earlier = std::mem::take(&mut self.seat.asking.pending);
         self.seat.asking.ask(H::Wire::join(self.seat.handler.join_again()));
         for pending in earlier {
-            self.seat.asking.ask(H::again(pending.action));
+            self.seat.asking.ask_for(pending.frame, H::again(pending.action));
         }
     }
 
@@ -434,9 +465,12 @@ impl<S: Io, H: Handler> Session<S, H> {
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
                 self.socket.connection.took(message.len());
                 self.seat.open.0.received.inc();
+                let mut frame = self.seat.traces.root("frame");
+                self.seat.open.describe(&mut frame);
                 match self.seat.meter.take(Instant::now()) {
-                    Ok(()) => self.react(&message),
+                    Ok(()) => self.react(&message, frame),
                     Err(limited) => {
+                        frame.set("switchboard.outcome", || "rate_limited");
                         self.seat.open.0.rate_limited.inc();
                         Some(self.seat.handler.rate_limited(limited.retry_after_s))
                     }
@@ -456,20 +490,28 @@ impl<S: Io, H: Handler> Session<S, H> {
     }
 
     /// What the client is told at once of its frame.
-    fn react(&mut self, message: &Message) -> Option<Utf8Bytes> {
+    fn react(&mut self, message: &Message, mut frame: Span) -> Option<Utf8Bytes> {
         let Message::Text(text) = message else {
+            frame.set("switchboard.outcome", || "binary");
             self.seat.open.0.binary.inc();
             return Some(self.seat.handler.binary());
         };
         // One at a time: the last one counts.
         if let Some(refreshing) = self.seat.credential.refresh(text) {
+            frame.set("switchboard.outcome", || "refresh");
             self.refreshing = Some(refreshing);
             return None;
         }
         match self.seat.handler.decode(text) {
-            Decoded::Act(action) => self.act(action),
-            Decoded::Reply(reply) => Some(reply),
-            Decoded::Ignore => None,
+            Decoded::Act(action) => self.act(frame, action),
+            Decoded::Reply(reply) => {
+                frame.set("switchboard.outcome", || "reply");
+                Some(reply)
+            }
+            Decoded::Ignore => {
+                frame.set("switchboard.outcome", || "ignored");
+                None
+            }
         }
     }
 
@@ -483,15 +525,17 @@ impl<S: Io, H: Handler> Session<S, H> {
     }
 
     /// Asks the service; the reply if that cannot be done.
-    fn act(&mut self, action: <H::Wire as Wire>::Action) -> Option<Utf8Bytes> {
+    fn act(&mut self, mut frame: Span, action: <H::Wire as Wire>::Action) -> Option<Utf8Bytes> {
+        frame.rename(|| self.seat.open.named(H::Wire::name(&action)));
         if self.seat.asking.is_linked {
-            self.seat.asking.ask(action);
+            self.seat.asking.ask_for(frame, action);
             return None;
         }
         if H::care(&action) == Care::Dropped {
             self.seat.open.0.of_the_moment.inc();
         }
-        if let Err(refused) = self.seat.asking.keep(action, H::care) {
+        if let Err((mut frame, refused)) = self.seat.asking.keep(frame, action, H::care) {
+            frame.set("switchboard.outcome", || "overloaded");
             self.seat.open.0.overloaded.inc();
             return Some(self.seat.handler.overloaded(&refused));
         }
@@ -499,7 +543,9 @@ impl<S: Io, H: Handler> Session<S, H> {
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        Out::new(&mut self.socket, &self.seat.open.0.sent).flush().await
+        Out::new(&mut self.socket, &self.seat.open.0.sent).flush().await?;
+        self.answering = Default::default();
+        Ok(())
     }
 }
 
@@ -618,6 +664,7 @@ pub(crate) mod tests {
             open: EdgeCounts::new(&Metrics::default()).socket(Limit::Therapy, "location", Who::default()),
             clock: Clock::System,
             connection: Arc::new(crate::connections::tests::any()),
+            traces: Traces::default(),
         };
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;
         tokio::spawn(run(socket, Box::new(seat), HEARTBEAT));

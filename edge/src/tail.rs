@@ -104,7 +104,7 @@ struct Tail {
 impl Tail {
     fn ask(&self) {
         // Without a stream there will be one.
-        let _ = self.handle.ask(1, wire::Chat::join(self.join.clone()));
+        let _ = self.handle.ask(1, wire::Chat::join(self.join.clone()), String::new());
     }
 
     /// What the first join is answered.

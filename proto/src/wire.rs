@@ -118,6 +118,8 @@ pub trait Wire: Sized + Send + Sync + 'static {
 
     /// A session does something; `request` 0 wants no answer.
     fn request(session: u64, request: u64, action: Self::Action) -> Self::Request;
+    /// Where a request says of which trace it is.
+    fn traceparent(request: &mut Self::Request) -> &mut String;
     /// The inverse: session, request, action.
     fn split_request(request: Self::Request) -> (u64, u64, Option<Self::Action>);
     /// Something happened.
@@ -130,6 +132,8 @@ pub trait Wire: Sized + Send + Sync + 'static {
     fn leave(moves: bool) -> Self::Action;
     /// Which of the two an action is, if one of them.
     fn kind(action: Self::Action) -> Kind<Self>;
+    /// What an action is called.
+    fn name(action: &Self::Action) -> &'static str;
     /// Whether an action brings a session in.
     fn is_join(action: &Self::Action) -> bool;
     /// A refusal.
@@ -172,7 +176,7 @@ pub trait Open<W: Wire>: Clone + Send + Sync + 'static {
 macro_rules! wire {
     (
         $(#[$doc:meta])* $wire:ident($name:literal) = $package:ident, $rpc:ident: $request:ident, $actions:ident -> $response:ident, $events:ident,
-        $service:ident::$client:ident
+        $service:ident::$client:ident { $($action:ident => $action_name:literal),* }
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
@@ -187,7 +191,11 @@ macro_rules! wire {
             type Join = crate::$package::v1::Join;
 
             fn request(session: u64, request: u64, action: Self::Action) -> Self::Request {
-                Self::Request { session, request, action: Some(action) }
+                Self::Request { session, request, action: Some(action), traceparent: String::new() }
+            }
+
+            fn traceparent(request: &mut Self::Request) -> &mut String {
+                &mut request.traceparent
             }
 
             fn split_request(request: Self::Request) -> (u64, u64, Option<Self::Action>) {
@@ -220,6 +228,14 @@ macro_rules! wire {
                     Self::Action::Join(join) => Kind::Join(join),
                     Self::Action::Leave(leave) => Kind::Leave { moves: leave.moves },
                     other => Kind::Other(other),
+                }
+            }
+
+            fn name(action: &Self::Action) -> &'static str {
+                match action {
+                    Self::Action::Join(_) => "join",
+                    Self::Action::Leave(_) => "leave",
+                    $(Self::Action::$action(_) => $action_name,)*
                 }
             }
 
@@ -287,21 +303,21 @@ macro_rules! wire {
 wire!(
     /// `ChatService.Converse`.
     Chat("chat") = chat, converse: ConverseRequest, converse_request -> ConverseResponse, converse_response,
-    chat_service_client::ChatServiceClient
+    chat_service_client::ChatServiceClient { Send => "send", Typing => "typing", Receipt => "receipt" }
 );
 wire!(
     /// `LocationService.Share`.
     Location("location") = location, share: ShareRequest, share_request -> ShareResponse, share_response,
-    location_service_client::LocationServiceClient
+    location_service_client::LocationServiceClient { Report => "report" }
 );
 wire!(
     /// `NotificationService.Subscribe`.
     Notification("notification") = notification,
     subscribe: SubscribeRequest, subscribe_request -> SubscribeResponse, subscribe_response,
-    notification_service_client::NotificationServiceClient
+    notification_service_client::NotificationServiceClient { Read => "read" }
 );
 wire!(
     /// `PresenceService.Track`.
     Presence("presence") = presence, track: TrackRequest, track_request -> TrackResponse, track_response,
-    presence_service_client::PresenceServiceClient
+    presence_service_client::PresenceServiceClient {}
 );

@@ -534,7 +534,9 @@ impl Stream {
     }
 
     fn act(&self, session: u64, request: u64, action: Action) {
-        self.requests.send(ConverseRequest { session, action: Some(action), request }).expect("open");
+        let action = Some(action);
+        let asked = ConverseRequest { session, action, request, ..ConverseRequest::default() };
+        self.requests.send(asked).expect("open");
     }
 
     fn join(&self, session: u64, conversation_id: &str, user_id: &str, role: &str) {

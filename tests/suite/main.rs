@@ -33,6 +33,7 @@ mod sockets;
 mod standing;
 mod steering;
 mod tokens;
+mod traces;
 mod transcripts;
 mod transport;
 mod upgrade;

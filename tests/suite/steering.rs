@@ -294,7 +294,12 @@ async fn an_operator_looks_on_unseen() -> anyhow::Result<()> {
         Action::Join(Join { conversation, unseen: true, ..Join::default() }),
         Action::Send(Send { content: "x".into(), ..Send::default() }),
     ];
-    let requests = actions.map(|action| ConverseRequest { session: 1, request: 1, action: Some(action) });
+    let requests = actions.map(|action| ConverseRequest {
+        session: 1,
+        request: 1,
+        action: Some(action),
+        ..ConverseRequest::default()
+    });
     let mut stream = chat.converse(tokio_stream::iter(requests)).await?.into_inner();
     let joined = stream.message().await?.context("an answer")?.event;
     assert!(matches!(joined, Some(converse_response::Event::Joined(joined)) if joined.role.is_empty()));

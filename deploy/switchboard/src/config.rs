@@ -12,6 +12,7 @@ use switchboard_chassis::{
     grpc::GrpcConfig,
     telemetry,
     tls::ClientTlsConfig,
+    traces::TracesConfig,
 };
 use switchboard_chat::ChatConfig;
 use switchboard_edge::EdgeConfig;
@@ -22,7 +23,7 @@ use switchboard_presence::PresenceConfig;
 use switchboard_webhooks::WebhooksConfig;
 
 /// Settings that may be given as `..._FILE`.
-const SECRETS: [&str; 10] = [
+const SECRETS: [&str; 11] = [
     "grpc.token",
     "auth.jwt.secret",
     "auth.django.secret_key",
@@ -33,6 +34,7 @@ const SECRETS: [&str; 10] = [
     "bus.token",
     "webhooks.secret",
     "webhooks.previous_secret",
+    "traces.otlp_headers",
 ];
 
 /// Everything that can be set.
@@ -69,6 +71,8 @@ pub struct Config {
     pub presence: PresenceConfig,
     /// `[webhooks]`
     pub webhooks: WebhooksConfig,
+    /// `[traces]`
+    pub traces: TracesConfig,
 }
 
 impl Default for Config {
@@ -89,6 +93,7 @@ impl Default for Config {
             notification: NotificationConfig::default(),
             presence: PresenceConfig::default(),
             webhooks: WebhooksConfig::default(),
+            traces: TracesConfig::default(),
         }
     }
 }
@@ -221,6 +226,7 @@ impl Config {
             mistakes.push(format!("store.url: {wrong}"));
         }
         mistakes.extend(config.grpc.mistakes());
+        mistakes.extend(config.traces.mistakes());
         mistakes.extend(config.services.tls.mistakes("services.tls"));
         for (setting, list) in config.services.lists() {
             mistakes.extend(directory::mistake(list).map(|wrong| format!("{setting}: {wrong}")));
@@ -248,6 +254,9 @@ mod tests {
             ("store.url", "mysql://x".to_owned()),
             ("services.chat", "chat:50051".to_owned()),
             ("edge.idle_timeout_s", "5".to_owned()),
+            ("traces.otlp_endpoint", "http://me:hunter2@collector:4317".to_owned()),
+            ("traces.sample_ratio", "1.5".to_owned()),
+            ("traces.otlp_headers", "hunter2".to_owned()),
         ];
         let mistakes = Config::load(None, &[], &flags).expect_err("wrong").to_string();
         for part in [
@@ -258,6 +267,9 @@ mod tests {
             "store.url",
             "services.chat",
             "edge.idle_timeout_s",
+            "traces.otlp_endpoint",
+            "traces.sample_ratio",
+            "traces.otlp_headers",
         ] {
             assert!(mistakes.contains(part), "{part} is not in {mistakes}");
         }

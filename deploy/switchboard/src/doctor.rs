@@ -18,6 +18,7 @@ use switchboard_chassis::{
     Clock, Directory, Lifecycle, Micros, Secret, db,
     grpc::{Access, Peer, VERSION_HEADER, remote_peer},
     tls::ClientTls,
+    traces::check as check_collector,
 };
 use switchboard_identity::{check_django, jwt::reach_jwks};
 use switchboard_proto::{
@@ -130,6 +131,7 @@ pub async fn examine(config: &Config, roles: &[Role], clock: &Clock) -> Vec<Find
         findings.push(bus(config, clock).await);
     }
     findings.extend(services(config, roles, clock, &lifecycle).await);
+    findings.push(traces(config, &lifecycle).await);
     if roles.contains(&Role::Edge) {
         findings.push(files(config));
         findings.push(backlog());
@@ -561,6 +563,24 @@ async fn call(role: Role, peer: Peer) -> Result<MetadataMap, Status> {
         Role::Presence => {
             PresenceServiceClient::new(peer).get_presence(GetPresenceRequest::default()).await.map(metadata)
         }
+    }
+}
+
+async fn traces(config: &Config, lifecycle: &Lifecycle) -> Finding {
+    const WHAT: &str = "traces";
+    if config.traces.is_off() {
+        return ok(WHAT, "off: traces.otlp_endpoint is not set");
+    }
+    // What is wrong with the file was told with the certificates.
+    let tls = ClientTls::trusting("traces.otlp_ca_file", &config.traces.otlp_ca_file, lifecycle).unwrap_or_default();
+    match check_collector(&config.traces, &tls).await {
+        Ok(()) => ok(WHAT, "the collector takes them"),
+        Err(wrong) => bad(
+            Level::Warn,
+            WHAT,
+            format!("the collector does not take them ({wrong})"),
+            "check traces.otlp_endpoint: OTLP over gRPC, mostly port 4317; and traces.otlp_headers and traces.otlp_ca_file, if it wants them. Everything else works without it",
+        ),
     }
 }
 

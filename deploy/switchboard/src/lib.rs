@@ -21,6 +21,7 @@ use switchboard_chassis::{
     db::Db,
     grpc::{Access, Services},
     metrics::{Gauges, process},
+    traces::{About, Traces},
 };
 use switchboard_edge::{Playground, Steering, Upstream, Upstreams};
 use tokio::net::TcpListener;
@@ -143,12 +144,19 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     let Plan { roles, listeners, bus, trust, playground } = plan;
     let clock = Clock::System;
     observe(&roles, lifecycle);
+    let traces = Traces::start(&config.traces, about(config, &roles, &clock), &trust.traces, lifecycle);
+    lifecycle.trace(traces.map_err(anyhow::Error::msg)?);
     bus.observe(lifecycle.metrics());
     if let Some(listener) = listeners.admin {
         lifecycle.spawn_essential("admin server", switchboard_chassis::admin::serve(listener, lifecycle.clone()));
     }
     let guard = trust.guard(secrets);
-    let mut services = Services::new(guard.clone(), &[switchboard_proto::FILE_DESCRIPTOR_SET], lifecycle.metrics());
+    let mut services = Services::new(
+        guard.clone(),
+        &[switchboard_proto::FILE_DESCRIPTOR_SET],
+        lifecycle.metrics(),
+        lifecycle.traces(),
+    );
 
     services.add(admin::Admin::service(clock.clone())).await;
     let steering = Steering::default();
@@ -246,6 +254,16 @@ pub async fn start(config: &Config, secrets: &Secrets, plan: Plan, lifecycle: &L
     }
     lifecycle.started();
     Ok(())
+}
+
+/// What a process is called in traces.
+fn about(config: &Config, roles: &[Role], clock: &Clock) -> About {
+    let service = match (config.traces.service_name.as_str(), roles) {
+        ("", [role]) => format!("switchboard-{}", role.name()),
+        ("", _) => "switchboard".to_owned(),
+        (name, _) => name.to_owned(),
+    };
+    About { service, version: env!("CARGO_PKG_VERSION"), instance: clock.new_id().to_string() }
 }
 
 /// What a process says of itself.

@@ -25,6 +25,8 @@ pub struct Trust {
     callers: Callers,
     /// For calls to services elsewhere.
     pub(crate) services: ClientTls,
+    /// For the collector of traces.
+    pub(crate) traces: ClientTls,
 }
 
 impl Trust {
@@ -40,6 +42,7 @@ impl Trust {
         }
         trust.grpc = noting(ServerTls::grpc(&config.grpc.tls, lifecycle), &mut mistakes);
         trust.callers = noting(Callers::new(&config.grpc.callers_file, lifecycle), &mut mistakes);
+        trust.traces = collector(config, lifecycle, &mut mistakes);
         Mistakes::check(mistakes)?;
         Ok(trust)
     }
@@ -55,6 +58,13 @@ fn services(config: &Config, lifecycle: &Lifecycle, mistakes: &mut Vec<String>) 
         let uses_tls = config.services.lists().iter().any(|(_, list)| list.contains("https://"));
         if uses_tls { tls.check().map(|()| tls) } else { Ok(tls) }
     });
+    noting(tls, mistakes)
+}
+
+fn collector(config: &Config, lifecycle: &Lifecycle, mistakes: &mut Vec<String>) -> ClientTls {
+    let traces = &config.traces;
+    let tls = ClientTls::trusting("traces.otlp_ca_file", &traces.otlp_ca_file, lifecycle)
+        .and_then(|tls| if traces.is_tls() { tls.check().map(|()| tls) } else { Ok(tls) });
     noting(tls, mistakes)
 }
 

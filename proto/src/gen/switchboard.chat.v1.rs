@@ -109,6 +109,9 @@ pub struct ConverseRequest {
     /// The caller's number for this action, echoed in `answer`; 0 asks for no echo.
     #[prost(uint64, tag = "7")]
     pub request: u64,
+    /// The trace that this action is a part of, as W3C Trace Context writes it, when it is sampled.
+    #[prost(string, tag = "8")]
+    pub traceparent: ::prost::alloc::string::String,
     /// What it does.
     #[prost(oneof = "converse_request::Action", tags = "2, 3, 4, 5, 6")]
     pub action: ::core::option::Option<converse_request::Action>,

@@ -37,6 +37,9 @@ pub struct ShareRequest {
     /// The caller's number for this action, echoed in `answer`; 0 asks for no echo.
     #[prost(uint64, tag = "5")]
     pub request: u64,
+    /// The trace that this action is a part of, as W3C Trace Context writes it, when it is sampled.
+    #[prost(string, tag = "6")]
+    pub traceparent: ::prost::alloc::string::String,
     /// What it does.
     #[prost(oneof = "share_request::Action", tags = "2, 3, 4")]
     pub action: ::core::option::Option<share_request::Action>,

@@ -18,6 +18,9 @@ pub struct TrackRequest {
     /// The caller's number for this action, echoed in `answer`; 0 asks for no echo.
     #[prost(uint64, tag = "4")]
     pub request: u64,
+    /// The trace that this action is a part of, as W3C Trace Context writes it, when it is sampled.
+    #[prost(string, tag = "5")]
+    pub traceparent: ::prost::alloc::string::String,
     /// What it does.
     #[prost(oneof = "track_request::Action", tags = "2, 3")]
     pub action: ::core::option::Option<track_request::Action>,

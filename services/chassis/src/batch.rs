@@ -4,7 +4,7 @@
 //! Under light load nobody waits for anybody; under heavy load many share one commit ([`GroupCommit`]) or one statement
 //! ([`Gather`]).
 
-use std::convert::Infallible;
+use std::{convert::Infallible, mem::take};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     Error, Kind, Lifecycle,
     metrics::{Counter, Counters, Gauge, Gauges, Histogram, Histograms, ITEMS, Metrics, SECONDS},
+    traces::{self, Span},
 };
 
 const BATCH: Histograms<1> = Histograms::new(
@@ -49,13 +50,21 @@ const GATHERED_MAX: usize = 128;
 /// The way to the task. Cheap to clone.
 #[derive(Debug)]
 pub struct GroupCommit<T> {
-    waiting: mpsc::Sender<T>,
+    name: &'static str,
+    waiting: mpsc::Sender<Waiting<T>>,
     full: Counter,
+}
+
+/// An item, and its time in the queue and in the batch, if that is traced.
+#[derive(Debug)]
+struct Waiting<T> {
+    item: T,
+    span: Span,
 }
 
 impl<T> Clone for GroupCommit<T> {
     fn clone(&self) -> Self {
-        Self { waiting: self.waiting.clone(), full: self.full.clone() }
+        Self { name: self.name, waiting: self.waiting.clone(), full: self.full.clone() }
     }
 }
 
@@ -82,7 +91,8 @@ impl<T: Send + 'static> GroupCommit<T> {
         let CommitCounts { batch: sizes, seconds, waiting: depth, full } = CommitCounts::new(lifecycle.metrics(), name);
         let queue = waiting.downgrade();
         lifecycle.metrics().sample_while(move || {
-            let waiting = queue.upgrade().map(|queue: mpsc::Sender<T>| queue.max_capacity() - queue.capacity());
+            let waiting =
+                queue.upgrade().map(|queue: mpsc::Sender<Waiting<T>>| queue.max_capacity() - queue.capacity());
             depth.set(i64::try_from(waiting.unwrap_or(0)).unwrap_or(i64::MAX));
             waiting.is_some()
         });
@@ -98,13 +108,20 @@ impl<T: Send + 'static> GroupCommit<T> {
                     () = stopping.stopped() => break,
                 }
                 sizes.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+                let traced: Vec<Span> = batch
+                    .iter_mut()
+                    .filter(|waiting| waiting.span.is_recorded())
+                    .map(|waiting| take(&mut waiting.span))
+                    .collect();
+                let batch: Vec<T> = batch.into_iter().map(|waiting| waiting.item).collect();
+                let (_waiting, commit) = shared(name, batch.len(), traced);
                 let began = Instant::now();
-                work(batch).await;
+                traces::scope(commit.context(), work(batch)).await;
                 seconds.observe(began.elapsed().as_secs_f64());
             }
             Ok::<_, Infallible>(())
         });
-        Self { waiting, full }
+        Self { name, waiting, full }
     }
 
     /// Hands an item over. Never waits.
@@ -112,11 +129,22 @@ impl<T: Send + 'static> GroupCommit<T> {
     /// # Errors
     /// Gives the item back when too much waits already.
     pub fn push(&self, item: T) -> Result<(), T> {
-        self.waiting.try_send(item).map_err(|refused| {
+        self.waiting.try_send(Waiting { item, span: traces::here(self.name) }).map_err(|refused| {
             self.full.inc();
-            refused.into_inner()
+            refused.into_inner().item
         })
     }
+}
+
+/// What all items of a batch have in common: a part of the first one that is traced, to which the others are linked.
+fn shared(name: &str, items: usize, mut traced: Vec<Span>) -> (Vec<Span>, Span) {
+    let Some((first, others)) = traced.split_first_mut() else { return (traced, Span::default()) };
+    let mut commit = first.child(format!("{name} batch"));
+    commit.set("switchboard.batch.items", || i64::try_from(items).unwrap_or(i64::MAX));
+    for other in others {
+        other.link(&commit);
+    }
+    (traced, commit)
 }
 
 /// Questions that are asked together: those that come while one statement runs are in the next one. Cheap to clone.

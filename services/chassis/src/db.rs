@@ -82,13 +82,20 @@ pub enum Pool {
     Postgres(PgPool),
 }
 
-/// Runs one body on whichever database it is: `on_pool!(pool, p => sqlx::query("...").execute(p).await)`.
+/// Runs one body on whichever database it is: `on_pool!(pool, p => sqlx::query("...").execute(p).await)`. In a trace it is
+/// a span, with the name of the function that it is in.
 #[macro_export]
 macro_rules! on_pool {
     ($pool:expr, $p:ident => $body:expr) => {
         match $pool {
-            $crate::db::Pool::Sqlite($p) => $body,
-            $crate::db::Pool::Postgres($p) => $body,
+            $crate::db::Pool::Sqlite($p) => {
+                let _statements = $crate::traces::statements("sqlite", &|| ());
+                $body
+            }
+            $crate::db::Pool::Postgres($p) => {
+                let _statements = $crate::traces::statements("postgresql", &|| ());
+                $body
+            }
         }
     };
 }

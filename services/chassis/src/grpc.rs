@@ -19,13 +19,14 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::either::Either;
 use tonic::{
     Code, Status,
     body::Body,
     server::NamedService,
     service::{Routes, RoutesBuilder},
     transport::{
-        Endpoint, Server,
+        Channel, Endpoint, Server,
         server::{Connected, TcpIncoming},
     },
 };
@@ -42,6 +43,7 @@ use crate::{
     metrics::{CounterSeries, Counters, HistogramSeries, Histograms, Metrics, SECONDS},
     preface::Punctual,
     tls::{ClientTls, ServerTls, ServerTlsConfig},
+    traces::{self, Span, Traces},
 };
 
 /// A window for a whole connection: since h2 0.4.16, many small unread frames on a connection with a small window end
@@ -110,6 +112,7 @@ pub struct Services {
     health: HealthReporter,
     guard: Guard,
     counts: Calls,
+    traces: Traces,
 }
 
 impl Services {
@@ -118,7 +121,7 @@ impl Services {
     /// # Panics
     /// When a descriptor set cannot be decoded: a build's fault.
     #[must_use]
-    pub fn new(guard: Guard, descriptors: &[&'static [u8]], metrics: &Metrics) -> Self {
+    pub fn new(guard: Guard, descriptors: &[&'static [u8]], metrics: &Metrics, traces: Traces) -> Self {
         let counts = Calls { calls: metrics.counters(&CALLS), seconds: metrics.histograms(&CALL_SECONDS) };
         let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = || {
@@ -136,6 +139,7 @@ impl Services {
             inner: v1,
             guard: guard.clone(),
             counts: counts.clone(),
+            traces: Traces::default(),
             is_for_every_caller: true,
         });
         let v1alpha = reflection().build_v1alpha().expect("descriptor sets are built with this program");
@@ -143,9 +147,10 @@ impl Services {
             inner: v1alpha,
             guard: guard.clone(),
             counts: counts.clone(),
+            traces: Traces::default(),
             is_for_every_caller: true,
         });
-        Self { routes, health, guard, counts }
+        Self { routes, health, guard, counts, traces }
     }
 
     /// Adds a service, for callers with the scopes that its methods need.
@@ -159,8 +164,8 @@ impl Services {
             + 'static,
         S::Future: Send + 'static,
     {
-        let (guard, counts) = (self.guard.clone(), self.counts.clone());
-        self.routes.add_service(Guarded { inner: service, guard, counts, is_for_every_caller: false });
+        let (guard, counts, traces) = (self.guard.clone(), self.counts.clone(), self.traces.clone());
+        self.routes.add_service(Guarded { inner: service, guard, counts, traces, is_for_every_caller: false });
         self.health.set_service_status(S::NAME, ServingStatus::Serving).await;
     }
 
@@ -282,6 +287,11 @@ pub struct BadUrl(String);
 /// When the URL cannot be read.
 pub fn remote_peer(url: &str, access: impl Into<Access>) -> Result<Peer, BadUrl> {
     let Access { token, tls } = access.into();
+    Ok(with_token(channel(url, tls)?, &token))
+}
+
+/// The same without the token.
+pub(crate) fn channel(url: &str, tls: ClientTls) -> Result<Channel, BadUrl> {
     let instance = Instance::read(url).map_err(BadUrl)?;
     let bad = |error: &dyn std::fmt::Display| BadUrl(format!("{url}: {error}"));
     // For tonic the connection is a plain one: TLS is made by our own connector, which knows when certificates change.
@@ -295,7 +305,7 @@ pub fn remote_peer(url: &str, access: impl Into<Access>) -> Result<Peer, BadUrl>
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
-    let channel = if instance.is_tls() {
+    Ok(if instance.is_tls() {
         let name = ServerName::try_from(instance.name().to_owned()).map_err(|error| bad(&error))?;
         let origin = instance.origin().parse::<Uri>().map_err(|error| bad(&error))?;
         let connector = tower::service_fn(move |_: Uri| {
@@ -305,8 +315,7 @@ pub fn remote_peer(url: &str, access: impl Into<Access>) -> Result<Peer, BadUrl>
         endpoint.origin(origin).connect_with_connector_lazy(connector)
     } else {
         endpoint.connect_lazy()
-    };
-    Ok(with_token(channel, &token))
+    })
 }
 
 /// Reaches any instance of a service, one after the other. A call whose connection could not be made goes to the next
@@ -401,13 +410,45 @@ where
         value.set_sensitive(true);
         value
     });
-    let service = service.map_request(move |mut request: Request<Body>| {
-        if let Some(bearer) = &bearer {
+    let service = Shown { inner: service, bearer };
+    BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(service, |error: S::Error| PeerError(error.into())))
+}
+
+/// Calls with what they show: the token, and where in a trace they are.
+#[derive(Clone)]
+struct Shown<S> {
+    inner: S,
+    bearer: Option<HeaderValue>,
+}
+
+impl<S> Service<Request<Body>> for Shown<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Error: 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<S::Future, Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(bearer) = &self.bearer {
             request.headers_mut().insert(AUTHORIZATION, bearer.clone());
         }
-        request
-    });
-    BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(service, |error: S::Error| PeerError(error.into())))
+        let Some(mut span) = traces::calling(&mut request).filter(Span::is_recorded) else {
+            return Either::Left(self.inner.call(request));
+        };
+        let answered = self.inner.call(request);
+        Either::Right(Box::pin(async move {
+            let answer = answered.await;
+            span.answered(answer.as_ref().map_or(Code::Unavailable, code), false);
+            answer
+        }))
+    }
 }
 
 /// What the methods of all services need, by `<service>/<method>`. What is not here needs [`Scope::Admin`].
@@ -515,11 +556,15 @@ impl Calls {
 impl Counted {
     fn answered(self, response: &Response<Body>) {
         let Self { calls, service, method, began_at } = self;
-        // A call that failed is answered by a head alone.
-        let code = response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
-        calls.calls.of([service, method, &format!("{code:?}")]).inc();
+        calls.calls.of([service, method, &format!("{:?}", code(response))]).inc();
         calls.seconds.of([service, method]).observe(began_at.elapsed().as_secs_f64());
     }
+}
+
+/// Of the answer's head.
+fn code(response: &Response<Body>) -> Code {
+    // A call that failed is answered by a head alone.
+    response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
 /// A service behind the guard.
@@ -528,6 +573,7 @@ struct Guarded<S> {
     inner: S,
     guard: Guard,
     counts: Calls,
+    traces: Traces,
     /// Whatever the scopes of its methods.
     is_for_every_caller: bool,
 }
@@ -563,12 +609,20 @@ where
         let counted = self.counts.call(S::NAME, known.and_then(|known| known.rsplit('/').next()));
         match admitted {
             Ok(caller) => {
-                let span = tracing::info_span!("rpc", method, caller = caller.name());
+                let span = tracing::info_span!("rpc", method, caller = caller.name(), trace_id = tracing::field::Empty);
+                // Whoever is let in may say of which trace it is.
+                let mut traced = self.traces.request(request.headers(), known.unwrap_or(S::NAME));
+                traced.is_call(known.unwrap_or(S::NAME));
+                traced.set("switchboard.caller", || caller.name().to_owned());
+                if let Some(trace_id) = traced.trace_id() {
+                    span.record("trace_id", tracing::field::display(trace_id));
+                }
                 request.extensions_mut().insert(caller);
                 let answered = self.inner.call(request).instrument(span);
                 Box::pin(async move {
-                    let mut response = answered.await?;
+                    let mut response = traces::scope(traced.context(), answered).await?;
                     counted.answered(&response);
+                    traced.answered(code(&response), true);
                     let version = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
                     response.headers_mut().insert(VERSION_HEADER, version);
                     Ok(response)

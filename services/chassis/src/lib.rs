@@ -24,6 +24,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
+pub mod traces;
 
 pub use clock::{Clock, Micros};
 pub use directory::Directory;

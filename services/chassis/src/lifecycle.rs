@@ -14,7 +14,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, traces::Traces};
 
 /// How long essential tasks have to finish after the hard end.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -31,6 +31,7 @@ pub struct Lifecycle {
     failure: Arc<OnceLock<String>>,
     health: Arc<Health>,
     metrics: Metrics,
+    traces: Arc<OnceLock<Traces>>,
 }
 
 #[derive(Default)]
@@ -77,6 +78,17 @@ impl Lifecycle {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Where its traces begin: nowhere, unless [`Lifecycle::trace`] has said so.
+    #[must_use]
+    pub fn traces(&self) -> Traces {
+        self.traces.get().cloned().unwrap_or_default()
+    }
+
+    /// Says where its traces begin, before anything else does; the first to say so counts.
+    pub fn trace(&self, traces: Traces) {
+        let _ = self.traces.set(traces);
     }
 
     /// Everything runs that shall run.
@@ -191,6 +203,7 @@ impl Lifecycle {
         if tokio::time::timeout(LAST_MOMENT, self.essentials.wait()).await.is_err() {
             tracing::warn!("something did not stop in time");
         }
+        self.traces().finish().await;
         match self.failure.get() {
             Some(failure) => Err(failure.clone()),
             None => Ok(()),

@@ -241,8 +241,21 @@ impl ClientTls {
             return Ok(Self::default());
         }
         let config = config.clone();
-        let make = move |files: &mut Files| client_config(&config, files);
+        let make = move |files: &mut Files| client_config(&config, SERVICES_CA, files);
         Ok(Self { config: Some(Reloaded::new("services.tls", make, lifecycle)?) })
+    }
+
+    /// Trusts the authorities of a file, which a setting names; the system's when there is none.
+    ///
+    /// # Errors
+    /// What is wrong with the file, with its setting.
+    pub fn trusting(setting: &'static str, ca_file: &Path, lifecycle: &Lifecycle) -> Result<Self, String> {
+        if !given(ca_file) {
+            return Ok(Self::default());
+        }
+        let config = ClientTlsConfig { ca_file: ca_file.to_owned(), ..ClientTlsConfig::default() };
+        let make = move |files: &mut Files| client_config(&config, setting, files);
+        Ok(Self { config: Some(Reloaded::new(setting, make, lifecycle)?) })
     }
 
     /// Whether anybody can be trusted.
@@ -258,7 +271,9 @@ impl ClientTls {
         match &self.config {
             Some(config) => Ok(config.now()),
             None => BY_SYSTEM
-                .get_or_init(|| client_config(&ClientTlsConfig::default(), &mut Files::default()).map(Arc::new))
+                .get_or_init(|| {
+                    client_config(&ClientTlsConfig::default(), SERVICES_CA, &mut Files::default()).map(Arc::new)
+                })
                 .clone(),
         }
     }
@@ -315,15 +330,17 @@ fn server_config(
     Ok(config)
 }
 
-fn client_config(config: &ClientTlsConfig, files: &mut Files) -> Result<ClientConfig, String> {
+const SERVICES_CA: &str = "services.tls.ca_file";
+
+fn client_config(config: &ClientTlsConfig, ca_setting: &str, files: &mut Files) -> Result<ClientConfig, String> {
     let section = "services.tls";
     let roots = if given(&config.ca_file) {
-        authorities("services.tls.ca_file", &config.ca_file, files)?
+        authorities(ca_setting, &config.ca_file, files)?
     } else {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
-            return Err("services.tls.ca_file: must be given, because the system has no authorities".to_owned());
+            return Err(format!("{ca_setting}: must be given, because the system has no authorities"));
         }
         roots
     };

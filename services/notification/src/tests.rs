@@ -85,7 +85,9 @@ struct Subscriber {
 
 impl Subscriber {
     fn act(&self, session: u64, request: u64, action: Action) {
-        self.requests.send(SubscribeRequest { session, action: Some(action), request }).expect("open");
+        let action = Some(action);
+        let asked = SubscribeRequest { session, action, request, ..SubscribeRequest::default() };
+        self.requests.send(asked).expect("open");
     }
 
     fn join(&self, session: u64) {

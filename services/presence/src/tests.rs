@@ -83,7 +83,7 @@ struct Track {
 
 impl Track {
     async fn act(&self, session: u64, request: u64, action: Action) {
-        let request = TrackRequest { session, request, action: Some(action) };
+        let request = TrackRequest { session, request, action: Some(action), ..TrackRequest::default() };
         self.requests.send(request).await.expect("an open stream");
     }
 

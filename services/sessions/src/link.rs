@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use switchboard_chassis::traces::{Context, Span};
 use switchboard_proto::wire::{Answer, Reason, Wire};
 use tokio::sync::mpsc;
 use tokio_util::{
@@ -41,7 +42,11 @@ pub struct Asker<W: Wire> {
     /// 0 wants no answer.
     request: u64,
     asked: TaskTrackerToken,
+    traced: Traced,
 }
+
+/// What an action causes here, until it was answered, if that is traced.
+pub(crate) type Traced = Option<Arc<Span>>;
 
 impl<W: Wire> Link<W> {
     pub(crate) fn new(counts: Arc<StreamCounts>) -> (Self, mpsc::Receiver<Frame<W>>) {
@@ -70,8 +75,8 @@ impl<W: Wire> Link<W> {
     }
 
     /// An action of one of its sessions.
-    pub(crate) fn asker(&self, session: u64, request: u64) -> Asker<W> {
-        Asker { link: self.clone(), session, request, asked: self.asked.token() }
+    pub(crate) fn asker(&self, session: u64, request: u64, traced: Traced) -> Asker<W> {
+        Asker { link: self.clone(), session, request, asked: self.asked.token(), traced }
     }
 
     /// Completes when every action was answered; no more may come.
@@ -102,8 +107,9 @@ impl<W: Wire> PartialEq for Link<W> {
 
 impl<W: Wire> Clone for Asker<W> {
     fn clone(&self) -> Self {
-        let Self { link, session, request, asked } = self;
-        Self { link: link.clone(), session: *session, request: *request, asked: asked.clone() }
+        let Self { link, session, request, asked, traced } = self;
+        let (asked, traced) = (asked.clone(), traced.clone());
+        Self { link: link.clone(), session: *session, request: *request, asked, traced }
     }
 }
 
@@ -112,6 +118,11 @@ impl<W: Wire> Asker<W> {
     #[must_use]
     pub fn answer(&self) -> Option<Answer> {
         (self.request != 0).then_some(Answer { session: self.session, request: self.request })
+    }
+
+    /// Where in a trace the action is, if it is in one.
+    pub(crate) fn context(&self) -> Option<Context> {
+        self.traced.as_ref()?.context()
     }
 
     /// Refuses: the answer.

@@ -15,12 +15,16 @@ use futures_util::{
     future::{BoxFuture, FusedFuture as _},
     stream::FuturesUnordered,
 };
-use switchboard_chassis::{Lifecycle, metrics::Gauge};
+use switchboard_chassis::{
+    Lifecycle,
+    metrics::Gauge,
+    traces::{self, Traces},
+};
 use switchboard_proto::wire::{Kind, Misuse, Wire};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::{Asker, Frame, Link, metrics::StreamCounts};
+use crate::{Asker, Frame, Link, link::Traced, metrics::StreamCounts};
 
 /// Actions of a session that wait for its join.
 const EARLY_ACTIONS_MAX: usize = 64;
@@ -86,9 +90,12 @@ fn watch(depth: impl Fn() -> Option<usize> + Send + Sync + 'static, queue: Gauge
 
 enum Session<R: Rooms> {
     /// What it did meanwhile waits. The number tells this join from another of the same session.
-    Joining(u64, Vec<(u64, <R::Wire as Wire>::Action)>),
+    Joining(u64, Vec<Early<R>>),
     In(R::Admitted),
 }
+
+/// A request's number, and what is to be done.
+type Early<R> = (u64, <<R as Rooms>::Wire as Wire>::Action, Traced);
 
 enum Done<R: Rooms> {
     Joined { session: u64, join: u64, admitted: Option<R::Admitted> },
@@ -110,6 +117,7 @@ async fn serve<R: Rooms>(
         sessions: HashMap::new(),
         joins: 0,
         pending: FuturesUnordered::new(),
+        traces: lifecycle.traces(),
     };
     let mut reason = "drained";
     let mut drained = pin!(lifecycle.drained().fuse());
@@ -117,9 +125,12 @@ async fn serve<R: Rooms>(
     while !(drained.is_terminated() && stream.sessions.is_empty()) {
         tokio::select! {
             request = requests.message() => match request {
-                Ok(Some(request)) => {
+                Ok(Some(mut request)) => {
                     counts.received.inc();
-                    stream.act(R::Wire::split_request(request));
+                    let traceparent = std::mem::take(R::Wire::traceparent(&mut request));
+                    let (session, number, action) = R::Wire::split_request(request);
+                    let traced = stream.traced(&traceparent, action.as_ref());
+                    stream.act((session, number, action), traced);
                 }
                 // Half-closed, cancelled and dead look alike here: the sessions leave in each case.
                 Ok(None) | Err(_) => {
@@ -167,11 +178,19 @@ struct Sessions<R: Rooms> {
     sessions: HashMap<u64, Session<R>>,
     joins: u64,
     pending: FuturesUnordered<BoxFuture<'static, Done<R>>>,
+    traces: Traces,
 }
 
 impl<R: Rooms> Sessions<R> {
-    fn act(&mut self, (session, request, action): (u64, u64, Option<<R::Wire as Wire>::Action>)) {
-        let asker = self.link.asker(session, request);
+    /// The caller's trace goes on here, if the action is in one.
+    fn traced(&self, traceparent: &str, action: Option<&<R::Wire as Wire>::Action>) -> Traced {
+        let name = || format!("{} {}", R::Wire::NAME, action.map_or("nothing", R::Wire::name));
+        let span = self.traces.continued(traceparent, name);
+        span.is_recorded().then(|| Arc::new(span))
+    }
+
+    fn act(&mut self, (session, request, action): (u64, u64, Option<<R::Wire as Wire>::Action>), traced: Traced) {
+        let asker = self.link.asker(session, request, traced.clone());
         let refuse = |misuse| asker.tell(R::Wire::misused(misuse));
         let Some(action) = action else { return refuse(Misuse::NoAction) };
         match (R::Wire::kind(action), self.sessions.entry(session)) {
@@ -183,9 +202,10 @@ impl<R: Rooms> Sessions<R> {
                 let number = self.joins;
                 place.insert(Session::Joining(number, Vec::new()));
                 let rooms = self.rooms.clone();
+                let context = asker.context();
                 let joining =
                     async move { Done::Joined { session, join: number, admitted: rooms.join(asker, join).await } };
-                self.pending.push(joining.boxed());
+                self.pending.push(boxed(context, joining));
             }
             (Kind::Leave { moves }, Entry::Occupied(state)) => {
                 // One that is still joining leaves when it is in: see `done`.
@@ -197,11 +217,13 @@ impl<R: Rooms> Sessions<R> {
             (Kind::Leave { .. }, Entry::Vacant(_)) => {}
             (Kind::Other(_), Entry::Vacant(_)) => refuse(Misuse::NotJoined),
             (Kind::Other(action), Entry::Occupied(mut state)) => match state.get_mut() {
-                Session::Joining(_, early) if early.len() < EARLY_ACTIONS_MAX => early.push((request, action)),
+                Session::Joining(_, early) if early.len() < EARLY_ACTIONS_MAX => early.push((request, action, traced)),
                 Session::Joining(..) => refuse(Misuse::Overloaded),
                 Session::In(admitted) => {
-                    if let Some(pending) = self.rooms.act(asker, admitted, action, self.pending.len()) {
-                        self.pending.push(pending.map(|()| Done::Told).boxed());
+                    let (context, waiting) = (asker.context(), self.pending.len());
+                    let acted = || self.rooms.act(asker, admitted, action, waiting);
+                    if let Some(pending) = traces::enter(context.as_ref(), acted) {
+                        self.pending.push(boxed(context, pending.map(|()| Done::Told)));
                     }
                 }
             },
@@ -221,17 +243,28 @@ impl<R: Rooms> Sessions<R> {
         match (admitted, early) {
             (Some(admitted), Some(early)) => {
                 self.sessions.insert(session, Session::In(admitted));
-                for (request, action) in early {
-                    self.act((session, request, Some(action)));
+                for (request, action, traced) in early {
+                    self.act((session, request, Some(action)), traced);
                 }
             }
             // It left before it was in.
             (Some(admitted), None) => self.rooms.leave(&self.link, session, &admitted, false),
             (None, early) => {
-                for (request, _) in early.into_iter().flatten() {
-                    self.link.asker(session, request).tell(R::Wire::misused(Misuse::NotJoined));
+                for (request, _, traced) in early.into_iter().flatten() {
+                    self.link.asker(session, request, traced).tell(R::Wire::misused(Misuse::NotJoined));
                 }
             }
         }
+    }
+}
+
+/// What waits, within its trace if it is in one.
+fn boxed<R: Rooms>(
+    context: Option<traces::Context>,
+    waiting: impl Future<Output = Done<R>> + Send + 'static,
+) -> BoxFuture<'static, Done<R>> {
+    match context {
+        None => waiting.boxed(),
+        context => traces::scope(context, waiting).boxed(),
     }
 }

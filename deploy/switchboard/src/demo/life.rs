@@ -82,7 +82,7 @@ impl Life {
     async fn visit(&self) -> Result<mpsc::UnboundedSender<TrackRequest>, Status> {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let join = Join { user_id: "810".to_owned(), user_name: "Vera Visitor".to_owned() };
-        let join = TrackRequest { session: 1, action: Some(Action::Join(join)), request: 1 };
+        let join = TrackRequest { session: 1, action: Some(Action::Join(join)), request: 1, ..TrackRequest::default() };
         let _ = requests.send(join);
         let stream =
             PresenceServiceClient::new(self.services.clone()).track(UnboundedReceiverStream::new(outgoing)).await?;
