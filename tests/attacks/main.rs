@@ -199,8 +199,7 @@ async fn attack_all(attacks: &[Attack], scale: Scale, rows: &mut Vec<Row>, tally
     if failures.is_empty() {
         report::line(&format!("{} messages in {:.0?}, none lost", chat.said(), chat.lasted()));
         drop(chat);
-        let code = stage.end().await?;
-        ensure!(code == 0, "after all that it ended with {code}");
+        stage.end().await?;
     }
     ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
     Ok(())

@@ -114,10 +114,12 @@ impl Stage {
         Ok(())
     }
 
-    /// Ends the process as an operator would; its exit code.
-    pub(crate) async fn end(mut self) -> anyhow::Result<i32> {
+    /// Ends the process as an operator would.
+    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
         self.process.terminate()?;
-        self.process.exit_code().await
+        let code = self.process.exit_code().await?;
+        ensure!(code == 0, "after all that it ended with {code}: {}", tail(&self.log));
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Wakes watchers of the feed when something was stored, here or by another instance. It may be missed: watchers look by
 //! themselves now and then.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use switchboard_bus::{Bus, Part, Parts, Subscription, Wanted};
@@ -37,12 +37,15 @@ impl Bell {
         let bell =
             Self { ours: watch::Sender::new(()), all: watch::Sender::new(()), parts: subscription.parts().clone() };
         let (all, stopping) = (bell.all.clone(), lifecycle.clone());
+        // While the process drains, the bus and the service go before these two do; else it is a failure to end.
         lifecycle.spawn_essential("chat feed's doorbell", async move {
             loop {
                 tokio::select! {
-                    heard = subscription.next() => heard.ok_or("the bus is gone")?,
-                    () = stopping.stopped() => return Ok::<_, &'static str>(()),
-                };
+                    heard = subscription.next() => if heard.is_none() {
+                        return Ok::<_, Infallible>(());
+                    },
+                    () = stopping.stopped() => return Ok(()),
+                }
                 all.send_replace(());
             }
         });
@@ -50,8 +53,10 @@ impl Bell {
         lifecycle.spawn_essential("chat feed's ringer", async move {
             loop {
                 tokio::select! {
-                    changed = ours.changed() => changed.map_err(|_| "the service is gone")?,
-                    () = stopping.stopped() => return Ok::<_, &'static str>(()),
+                    changed = ours.changed() => if changed.is_err() {
+                        return Ok::<_, Infallible>(());
+                    },
+                    () = stopping.stopped() => return Ok(()),
                 }
                 bus.publish((SUBJECT, PART), || Bytes::from_static(b"1"));
                 tokio::time::sleep(RING_INTERVAL).await;
@@ -83,5 +88,24 @@ impl Ear {
             // The end of the process.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_rings_may_leave_before_the_end() -> anyhow::Result<()> {
+        let lifecycle = Lifecycle::new();
+        let bell = Bell::start(Bus::local(), &lifecycle).await?;
+        lifecycle.drain();
+        drop(bell);
+        // The ringer notices it before it is told to stop.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(lifecycle.finish(Duration::ZERO).await, Ok(()));
+        Ok(())
     }
 }
