@@ -335,6 +335,8 @@ describe('for everybody', () => {
           await page.screenshot({ path: `${pictures}${protocol}-${width}-${colorScheme}.png`, fullPage: true });
           expect(await audit(page), protocol).toEqual([]);
           expect(await page.evaluate(() => document.documentElement.scrollWidth), 'nothing sticks out').toBe(width);
+          const beneath = await page.evaluate(() => document.documentElement.scrollHeight - Math.max(innerHeight, document.body.getBoundingClientRect().bottom + scrollY));
+          expect(beneath, 'nothing hangs out of what is scrolled').toBeLessThan(2);
         }
       });
     }
