@@ -33,6 +33,9 @@ struct Cli {
     /// With `--only`: writes into BENCHMARKS.md, beside what was measured before.
     #[arg(long, requires = "only", conflicts_with = "quick")]
     record: bool,
+    /// Measures nothing: writes BENCHMARKS.md again from what was recorded.
+    #[arg(long, conflicts_with_all = ["quick", "only"])]
+    render: bool,
     /// The core of the servers.
     #[arg(long, default_value_t = 0)]
     server_core: usize,
@@ -64,6 +67,9 @@ fn main() -> Result<()> {
     let scenarios = plan::scenarios(cli.quick);
     let file = directory.join("results.json");
     let mut results = if is_recorded { Results::load(&file)? } else { Results::default() };
+    if cli.render {
+        return write(&text, &directory, &report::Report { scenarios: &scenarios, results: &results, is_recorded });
+    }
     let run = run::Run::new(if cli.quick { 1 } else { cli.repeat.max(1) }, cores, &scratch.join("runs.jsonl"))?;
     let mut measured = 0;
     for scenario in scenarios.iter().filter(|scenario| is_wanted(scenario.name, false)) {

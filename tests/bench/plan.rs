@@ -186,8 +186,8 @@ pub(crate) const STUDIES: [Study; 5] = [
         quick: None,
         is_long: true,
         layouts: &["one-process"],
-        columns: &["build, minutes", "crates", "binary, MiB"],
-        rows: |line| one(line, &["/minutes", "/crates", "/binary_mib"]),
+        columns: &["build, minutes", "crates", "binary with line numbers, MiB", "stripped, MiB"],
+        rows: |line| one(line, &["/minutes", "/crates", "/binary_mib", "/stripped_mib"]),
     },
 ];
 

@@ -42,6 +42,7 @@ const REPEAT: &str = "\
 ./tests/run bench --quick    # small numbers, once each, into target/bench: does it work here?
 ./tests/run bench --only steady            # a part, into target/bench; with --record into BENCHMARKS.md
 ./tests/run bench --only soak --record     # an hour; and `build`, which takes minutes: only if they are named
+./tests/run bench --render                 # these pages again, from what was recorded
 cargo run --release -p switchboard-tests --bin load -- --help    # one scenario, any server that speaks the protocols
 ```
 
@@ -210,8 +211,11 @@ fn times(ratio: f64) -> String {
     if ratio >= 10.0 { format!("{ratio:.0}x") } else { format!("{ratio:.2}x") }
 }
 
-/// Three digits, and thousands apart.
+/// Three digits, and thousands apart; whole numbers whole.
 pub(crate) fn readable(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 100.0 {
+        return format!("{value:.0}");
+    }
     if value.abs() < 10.0 {
         return format!("{value:.2}");
     }

@@ -125,11 +125,15 @@ fn build(root: &Path) -> Result<Value> {
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{told}");
     let crates = told.lines().filter(|line| line.trim_start().starts_with("Compiling ")).count();
-    let bytes = std::fs::metadata(target.path().join("release/switchboard"))?.len();
     let rounded = |value: f64| (value * 10.0).round() / 10.0;
+    let minutes = rounded(begun.elapsed().as_secs_f64() / 60.0);
+    let (binary, stripped) = (target.path().join("release/switchboard"), target.path().join("stripped"));
+    let done = Command::new("strip").arg("-o").args([&stripped, &binary]).status().context("there is no strip")?;
+    ensure!(done.success(), "strip ended with {done}");
+    let mib = |file: &Path| anyhow::Ok(rounded(std::fs::metadata(file)?.len() as f64 / 1024.0 / 1024.0));
     Ok(json!({
-        "scenario": "build", "minutes": rounded(begun.elapsed().as_secs_f64() / 60.0), "crates": crates,
-        "binary_mib": rounded(bytes as f64 / 1024.0 / 1024.0),
+        "scenario": "build", "minutes": minutes, "crates": crates,
+        "binary_mib": mib(&binary)?, "stripped_mib": mib(&stripped)?,
     }))
 }
 
