@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use switchboard_chassis::metrics::Counter;
 use switchboard_proto::edge::v1::Protocol;
 use tokio::time::{Duration, Instant};
 use tokio_tungstenite::WebSocketStream;
@@ -169,11 +170,19 @@ fn count(frames: &AtomicU32, bytes: &AtomicU64, more: usize) {
 pub(crate) struct Counted<S> {
     socket: WebSocketStream<S>,
     pub(crate) connection: Arc<Connection>,
+    /// Frames to all sockets of its kind.
+    sent: Counter,
 }
 
 impl<S> Counted<S> {
-    pub(crate) fn new(socket: WebSocketStream<S>, connection: Arc<Connection>) -> Self {
-        Self { socket, connection }
+    pub(crate) fn new(socket: WebSocketStream<S>, connection: Arc<Connection>, sent: Counter) -> Self {
+        Self { socket, connection, sent }
+    }
+
+    /// A frame of so many bytes goes out.
+    pub(crate) fn gave(&self, bytes: usize) {
+        self.sent.inc();
+        self.connection.gave(bytes);
     }
 
     /// What is still to be said is not counted.

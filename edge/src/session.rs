@@ -5,7 +5,6 @@ use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture};
 use switchboard_chassis::{
     Clock,
-    metrics::Counter,
     traces::{Span, Traces},
 };
 use switchboard_proto::wire::Wire;
@@ -135,16 +134,15 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 
 /// The client's side. What is fed goes out with the next flush.
-pub(crate) struct Out<'a, S>(&'a mut Counted<S>, &'a Counter);
+pub(crate) struct Out<'a, S>(&'a mut Counted<S>);
 
 impl<'a, S: Io> Out<'a, S> {
-    pub(crate) fn new(socket: &'a mut Counted<S>, sent: &'a Counter) -> Self {
-        Self(socket, sent)
+    pub(crate) fn new(socket: &'a mut Counted<S>) -> Self {
+        Self(socket)
     }
 
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
-        self.1.inc();
-        self.0.connection.gave(text.len());
+        self.0.gave(text.len());
         written(self.0.feed(Message::Text(text))).await
     }
 
@@ -272,7 +270,7 @@ pub(crate) fn run<S: Io, H: Handler>(
     seat: Box<Seat<H>>,
     heartbeat: Heartbeat,
 ) -> impl Future<Output = ()> + Send {
-    let socket = Counted::new(socket, seat.connection.clone());
+    let socket = Counted::new(socket, seat.connection.clone(), seat.open.0.sent.clone());
     let answering = <(Span, Span)>::default();
     serve(Box::new(Session { socket, seat, refreshing: None, rejoin: None, answering }), heartbeat)
 }
@@ -288,8 +286,8 @@ async fn serve<S: Io, H: Handler>(mut session: Box<Session<S, H>>, heartbeat: He
 
 impl<S: Io, H: Handler> Session<S, H> {
     async fn begin(&mut self) -> Result<(), End> {
-        let Seat { handler, asking, open, .. } = &mut *self.seat;
-        handler.begin(asking, &mut Out::new(&mut self.socket, &open.0.sent)).await?;
+        let Seat { handler, asking, .. } = &mut *self.seat;
+        handler.begin(asking, &mut Out::new(&mut self.socket)).await?;
         self.flush().await
     }
 
@@ -373,7 +371,7 @@ impl<S: Io, H: Handler> Session<S, H> {
 
     async fn do_own(&mut self, own: H::Own) -> Result<(), End> {
         // Boxed, as it is rare: each idle socket would hold room for it.
-        Box::pin(self.seat.handler.owned(own, &mut Out::new(&mut self.socket, &self.seat.open.0.sent))).await?;
+        Box::pin(self.seat.handler.owned(own, &mut Out::new(&mut self.socket))).await?;
         self.flush().await
     }
 
@@ -403,7 +401,7 @@ impl<S: Io, H: Handler> Session<S, H> {
             Delivery::Down => {
                 self.seat.asking.unlink(H::care);
                 self.rejoin = None;
-                self.seat.handler.down(&mut Out::new(&mut self.socket, &self.seat.open.0.sent)).await
+                self.seat.handler.down(&mut Out::new(&mut self.socket)).await
             }
             Delivery::Up => {
                 self.join_again();
@@ -433,7 +431,7 @@ impl<S: Io, H: Handler> Session<S, H> {
             frame.set("switchboard.outcome", || H::Wire::refusal(&told.event).unwrap_or_else(|| "answered".to_owned()));
             self.answering = (frame.child("answer"), frame);
         }
-        match self.seat.handler.hear(told, answered, &mut Out::new(&mut self.socket, &self.seat.open.0.sent)).await? {
+        match self.seat.handler.hear(told, answered, &mut Out::new(&mut self.socket)).await? {
             Heard::Fine => {}
             Heard::JoinLater => self.join_later(),
         }
@@ -482,7 +480,7 @@ impl<S: Io, H: Handler> Session<S, H> {
         };
         match reply {
             Some(reply) => {
-                Out::new(&mut self.socket, &self.seat.open.0.sent).feed(reply).await?;
+                Out::new(&mut self.socket).feed(reply).await?;
                 self.flush().await
             }
             None => Ok(()),
@@ -520,7 +518,7 @@ impl<S: Io, H: Handler> Session<S, H> {
             Ok(proof) => self.seat.credential.renew(proof),
             Err(refused) => refused,
         };
-        Out::new(&mut self.socket, &self.seat.open.0.sent).feed(told).await?;
+        Out::new(&mut self.socket).feed(told).await?;
         self.flush().await
     }
 
@@ -543,7 +541,7 @@ impl<S: Io, H: Handler> Session<S, H> {
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        Out::new(&mut self.socket, &self.seat.open.0.sent).flush().await?;
+        Out::new(&mut self.socket).flush().await?;
         self.answering = Default::default();
         Ok(())
     }

@@ -11,7 +11,11 @@ use std::{
 use ipnet::IpNet;
 use prost_types::Duration as WireDuration;
 use switchboard_chassis::{
-    Error, Kind, Lifecycle, clock::timestamp, grpc::Caller, lifecycle::Readiness, secret::sha256_hex,
+    Error, Kind, Lifecycle,
+    clock::{micros, timestamp},
+    grpc::Caller,
+    lifecycle::Readiness,
+    secret::sha256_hex,
 };
 use switchboard_proto::edge::v1::{
     Connection as WireConnection, DisconnectConnectionsRequest, DisconnectConnectionsResponse, DrainRequest,
@@ -175,9 +179,9 @@ async fn look(edge: &Edge, mut after: u64, mut look: impl FnMut(Seen<'_>)) {
 }
 
 fn described(edge: &Edge, Seen { id, whose, connection, .. }: &Seen<'_>) -> WireConnection {
-    let ago = |instant: tokio::time::Instant| i64::try_from(instant.elapsed().as_micros()).unwrap_or(i64::MAX);
+    let ago = |instant: tokio::time::Instant| micros(instant.elapsed());
     let opened_at = edge.clock.now().saturating_sub(ago(connection.opened));
-    let heard_at = opened_at.saturating_add(i64::try_from(connection.heard_after().as_micros()).unwrap_or(0));
+    let heard_at = opened_at.saturating_add(micros(connection.heard_after()));
     let Passed { frames_in, frames_out, bytes_in, bytes_out } = connection.passed();
     WireConnection {
         id: id.to_string(),

@@ -133,13 +133,16 @@ impl Client {
     }
 
     async fn frame(&mut self) -> anyhow::Result<Message> {
-        loop {
-            let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await.context("nothing came in time")?;
-            match frame.context("the connection ended")?? {
-                Message::Ping(_) | Message::Pong(_) => {}
-                frame => return Ok(frame),
+        let frame = async {
+            loop {
+                match self.socket.next().await.context("the connection ended")?? {
+                    Message::Ping(_) | Message::Pong(_) => {}
+                    frame => return Ok(frame),
+                }
             }
-        }
+        };
+        // Pings are no patience: a server that says nothing else has nothing to say.
+        tokio::time::timeout(PATIENCE, frame).await.context("nothing came in time")?
     }
 }
 

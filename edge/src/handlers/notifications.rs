@@ -251,10 +251,9 @@ mod tests {
         let service = NotificationServiceClient::new(peer);
         let mut handler = NotificationsHandler::new(Join::default(), inbox(5, 5, 5), service);
         let (ours, mut client) = pair().await;
-        let mut ours = Counted::new(ours, std::sync::Arc::new(connections::tests::any()));
+        let mut ours = Counted::new(ours, std::sync::Arc::new(connections::tests::any()), Counter::default());
         for step in steps {
-            let sent = Counter::default();
-            let mut out = Out::new(&mut ours, &sent);
+            let mut out = Out::new(&mut ours);
             match step {
                 Step::Hear(event) => {
                     handler.hear(&Told::new(event, None), None, &mut out).await.expect("well");

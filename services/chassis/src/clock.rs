@@ -30,9 +30,7 @@ impl Clock {
     pub fn now(&self) -> Micros {
         match self {
             #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
-            Self::System => SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
+            Self::System => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, micros),
             Self::Manual(now) => now.load(Ordering::Relaxed),
         }
     }
@@ -72,6 +70,12 @@ pub fn split(at: Micros) -> (i64, i32) {
 #[must_use]
 pub fn join(seconds: i64, nanos: i32) -> Micros {
     seconds.saturating_mul(MICROS_PER_SECOND).saturating_add(i64::from(nanos) / 1_000)
+}
+
+/// A span of time.
+#[must_use]
+pub fn micros(time: Duration) -> Micros {
+    Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX)
 }
 
 /// A time as the wire has it.

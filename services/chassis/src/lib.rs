@@ -17,6 +17,7 @@ pub mod health;
 pub mod lifecycle;
 pub mod metrics;
 pub mod net;
+pub mod paging;
 mod preface;
 pub mod reload;
 pub mod secret;
@@ -25,6 +26,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod tls;
 pub mod traces;
+pub mod web;
 
 pub use clock::{Clock, Micros};
 pub use directory::Directory;

@@ -141,6 +141,14 @@ impl Lifecycle {
         self.draining.cancelled().await;
     }
 
+    /// Waits, but not beyond the soft end's begin; false then.
+    pub async fn rest(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = self.drained() => false,
+        }
+    }
+
     /// Completes when it must end now.
     pub async fn stopped(&self) {
         self.stopping.cancelled().await;

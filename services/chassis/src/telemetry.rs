@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
-use crate::{Clock, Error, Kind, Micros};
+use crate::{Clock, Error, Kind, Micros, clock::micros};
 
 const FILTER_BYTES_MAX: usize = 1_024;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -142,8 +142,7 @@ impl Logs {
             let (state, version) = &mut *self.state();
             self.reload(parsed)?;
             state.filter = filter.to_owned();
-            state.until = lasting
-                .map(|lasting| clock.now().saturating_add(i64::try_from(lasting.as_micros()).unwrap_or(i64::MAX)));
+            state.until = lasting.map(|lasting| clock.now().saturating_add(micros(lasting)));
             *version += 1;
             *version
         };

@@ -4,11 +4,15 @@
 //! moment was there after all. The rest are notified, by the notification service, with the same request id however
 //! often it is tried.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 use serde::{Deserialize, Serialize};
-use switchboard_chassis::{Clock, Lifecycle, Micros, batch::GroupCommit, grpc::Peer};
+use switchboard_chassis::{Clock, Lifecycle, Micros, batch::GroupCommit, clock::micros, grpc::Peer};
 use switchboard_proto::notification::v1::{
     BatchNotifyRequest, NotifyRequest, notification_service_client::NotificationServiceClient,
 };
@@ -16,9 +20,8 @@ use switchboard_webhooks::WebhooksConfig;
 use uuid::Uuid;
 
 use crate::{
-    hooks,
     hub::Hub,
-    model::Kind,
+    model::{KINDS, Kind, kind_name},
     retention::Retention,
     store::{Absence, Store},
 };
@@ -115,8 +118,7 @@ impl Noted {
     }
 
     fn notes_nothing(&self) -> bool {
-        let kinds = [Kind::Therapy, Kind::Clinic, Kind::Mobile, Kind::Mentoring, Kind::Consultation];
-        !kinds.into_iter().any(|kind| self.notes(kind))
+        !KINDS.into_iter().any(|kind| self.notes(kind))
     }
 }
 
@@ -128,20 +130,71 @@ pub(crate) struct Arrival {
     pub(crate) at: Micros,
 }
 
-/// Those who come into a conversation. Cheap to clone.
-pub(crate) type Arrivals = GroupCommit<Arrival>;
+/// Somebody who was not there when a message came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Absent {
+    pub(crate) user_id: String,
+    /// When they came last, if that is not stored yet: what they missed up to then is over.
+    pub(crate) came_at: Option<Micros>,
+}
 
-/// Notes arrivals, many at once.
-pub(crate) fn arrivals(store: Arc<Store>, lifecycle: &Lifecycle) -> Arrivals {
-    GroupCommit::start("chat arrivals", lifecycle, move |arrivals: Vec<Arrival>| {
-        let store = store.clone();
-        async move {
-            if store.came(&arrivals).await.is_err() {
-                // The database said why in the log. At worst somebody is notified of what has been seen.
-                tracing::warn!(arrivals = arrivals.len(), "arrivals were not noted");
+/// Those who come into a conversation, noted many at once.
+pub(crate) struct Arrivals {
+    commit: GroupCommit<Arrival>,
+    unstored: Unstored,
+}
+
+/// The last arrival of each person and conversation that is not stored yet: whoever has gone again before it is, is
+/// missed by the next message in a burst of its own.
+type Unstored = Arc<Mutex<HashMap<(Uuid, String), Micros>>>;
+
+impl Arrivals {
+    pub(crate) fn start(store: Arc<Store>, lifecycle: &Lifecycle) -> Self {
+        let unstored = Unstored::default();
+        let stored = unstored.clone();
+        let commit = GroupCommit::start("chat arrivals", lifecycle, move |arrivals: Vec<Arrival>| {
+            let (store, stored) = (store.clone(), stored.clone());
+            async move {
+                if store.came(&arrivals).await.is_err() {
+                    // The database said why in the log. At worst somebody is notified of what has been seen.
+                    tracing::warn!(arrivals = arrivals.len(), "arrivals were not noted");
+                }
+                let mut unstored = lock(&stored);
+                for arrival in arrivals {
+                    settle(&mut unstored, arrival);
+                }
             }
+        });
+        Self { commit, unstored }
+    }
+
+    pub(crate) fn note(&self, arrival: Arrival) {
+        lock(&self.unstored).insert((arrival.conversation_id, arrival.user_id.clone()), arrival.at);
+        if let Err(refused) = self.commit.push(arrival) {
+            // Too many came at once: at worst one is notified of what was seen.
+            settle(&mut lock(&self.unstored), refused);
         }
-    })
+    }
+
+    /// Somebody who is not there, as a message finds them.
+    pub(crate) fn absent(&self, conversation_id: Uuid, user_id: &str) -> Absent {
+        let key = (conversation_id, user_id.to_owned());
+        let came_at = lock(&self.unstored).get(&key).copied();
+        Absent { user_id: key.1, came_at }
+    }
+}
+
+fn lock(unstored: &Unstored) -> MutexGuard<'_, HashMap<(Uuid, String), Micros>> {
+    unstored.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An arrival need not be known here any more, unless there was a later one.
+fn settle(unstored: &mut HashMap<(Uuid, String), Micros>, Arrival { conversation_id, user_id, at }: Arrival) {
+    if let Entry::Occupied(last) = unstored.entry((conversation_id, user_id))
+        && *last.get() <= at
+    {
+        last.remove();
+    }
 }
 
 /// What is left to start when the notification service can be reached.
@@ -220,7 +273,7 @@ impl Absences {
 
 /// Says that there is a message, and nothing of what it says.
 fn notification(absence: &Absence) -> NotifyRequest {
-    let kind = hooks::kind_name(absence.kind());
+    let kind = kind_name(absence.kind());
     let text = |value: String| Value { kind: Some(ValueKind::StringValue(value)) };
     let data = [
         ("conversation_id", absence.conversation_id.to_string()),
@@ -236,8 +289,4 @@ fn notification(absence: &Absence) -> NotifyRequest {
         data: Some(Struct { fields: data.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect() }),
         request_id: format!("chat-message:{}", absence.message_id),
     }
-}
-
-fn micros(time: Duration) -> Micros {
-    Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchboard_chassis::{Error, audit::Asked};
+use switchboard_chassis::{Error, audit::Asked, paging::page_size};
 use switchboard_proto::{
     chat::v1::{
         BatchGetMessagesRequest, BatchGetMessagesResponse, CloseConversationRequest, CloseConversationResponse,
@@ -121,7 +121,7 @@ impl ChatService for Chat {
         if request.kind() == Kind::Unspecified {
             return Err(Error::invalid("kind", "is required").into());
         }
-        let size = page_size(request.page_size, CONVERSATIONS_PAGE_MAX)?;
+        let size = page_size(request.page_size, PAGE_DEFAULT, CONVERSATIONS_PAGE_MAX)?;
         let skip = skip(request.skip)?;
         let after = match request.page_token.as_str() {
             "" => None,
@@ -145,7 +145,7 @@ impl ChatService for Chat {
         request: Request<ListMessagesRequest>,
     ) -> Result<Response<ListMessagesResponse>, Status> {
         let request = request.into_inner();
-        let size = page_size(request.page_size, MESSAGES_PAGE_MAX)?;
+        let size = page_size(request.page_size, PAGE_DEFAULT, MESSAGES_PAGE_MAX)?;
         let skip = skip(request.skip)?;
         let conversation = self.conversation(&request.conversation_id).await?;
         if !request.user_id.is_empty() {
@@ -232,7 +232,7 @@ impl ChatService for Chat {
         if user_id.is_empty() {
             return Err(Error::invalid("user_id", "is required").into());
         }
-        let size = if asked == 0 { CONTACTS_PAGE_DEFAULT } else { page_size(asked, CONTACTS_PAGE_MAX)? };
+        let size = page_size(asked, CONTACTS_PAGE_DEFAULT, CONTACTS_PAGE_MAX)?;
         let user_ids = self.rooms.store.contacts(&user_id, &page_token, size).await?;
         let is_full = user_ids.len() == usize::try_from(size).unwrap_or(usize::MAX);
         let next_page_token = user_ids.last().filter(|_| is_full).cloned().unwrap_or_default();
@@ -261,7 +261,7 @@ impl ChatService for Chat {
     ) -> Result<Response<ExportConversationsResponse>, Status> {
         let ExportConversationsRequest { page_size: asked, page_token, updated_since, conversation_ids } =
             request.into_inner();
-        let size = page_size(asked, CONVERSATIONS_PAGE_MAX)?;
+        let size = page_size(asked, PAGE_DEFAULT, CONVERSATIONS_PAGE_MAX)?;
         let wrong = |_| Error::invalid("page_token", "is not one that we gave");
         let after = if page_token.is_empty() { None } else { Some(Uuid::try_parse(&page_token).map_err(wrong)?) };
         let since = import::time("updated_since", updated_since)?;
@@ -339,14 +339,6 @@ impl ChatService for Chat {
 
 fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn page_size(asked: i32, max: u32) -> Result<u32, Error> {
-    match u32::try_from(asked) {
-        Ok(0) => Ok(PAGE_DEFAULT),
-        Ok(size) => Ok(size.min(max)),
-        Err(_) => Err(Error::invalid("page_size", "must not be negative")),
-    }
 }
 
 fn skip(asked: i32) -> Result<u32, Error> {

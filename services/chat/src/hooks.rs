@@ -5,7 +5,7 @@ use switchboard_chassis::{Micros, secret::sha256_hex};
 use switchboard_webhooks::{Event, EventType, Person};
 use uuid::Uuid;
 
-use crate::model::{Kind, Opening, Role};
+use crate::model::{Kind, Opening, Role, kind_name};
 
 /// A conversation was opened.
 pub(crate) fn opened(opening: &Opening, id: Uuid, number: i64, at: Micros) -> Event {
@@ -76,11 +76,6 @@ impl MissedMessage {
 
 fn person(id: &str, role: Role) -> Person<'_> {
     if role == Role::Device { Person::Device(id) } else { Person::User(id) }
-}
-
-/// `clinic`
-pub(crate) fn kind_name(kind: Kind) -> String {
-    kind.as_str_name().trim_start_matches("CONVERSATION_KIND_").to_lowercase()
 }
 
 fn object(value: Value) -> Map<String, Value> {

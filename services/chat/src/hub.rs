@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     Asker, Link,
-    absence::{Arrival, Arrivals, Noted},
+    absence::{Absent, Arrival, Arrivals, Noted},
     convert,
     doorbell::{Doorbell, part_of},
     model::{self, Conversation, Kind, Openness, Refusal, Role},
@@ -207,14 +207,13 @@ impl Hub {
     /// Somebody is in a conversation, and misses nothing any more.
     pub(crate) fn arrived(&self, conversation: &Conversation, user_id: &str) {
         if self.noted.notes(conversation.kind) {
-            // When too many come at once, one may be notified of what was seen.
             let (conversation_id, user_id, at) = (conversation.id, user_id.to_owned(), self.clock.now());
-            let _ = self.arrivals.push(Arrival { conversation_id, user_id, at });
+            self.arrivals.note(Arrival { conversation_id, user_id, at });
         }
     }
 
     /// Who of a conversation is not there while somebody writes, and shall be notified of it.
-    pub(crate) fn absent(&self, conversation: &Conversation, sender_id: &str) -> Vec<String> {
+    pub(crate) fn absent(&self, conversation: &Conversation, sender_id: &str) -> Vec<Absent> {
         if !self.noted.notes(conversation.kind) {
             return Vec::new();
         }
@@ -227,7 +226,10 @@ impl Hub {
         // A seat may have been erased since the writer came in.
         let seats = room.map_or(&conversation.seats, |room| &room.conversation.seats);
         let others = seats.iter().map(|seat| &seat.user_id).filter(|user_id| *user_id != sender_id);
-        others.filter(|user_id| is_away(user_id)).cloned().collect()
+        others
+            .filter(|user_id| is_away(user_id))
+            .map(|user_id| self.arrivals.absent(conversation.id, user_id))
+            .collect()
     }
 
     /// Whether somebody is in a conversation, on this instance.

@@ -30,7 +30,7 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::migrate::Migrator;
 use switchboard_bus::Bus;
-use switchboard_chassis::{Clock, Lifecycle, Micros, db::Db};
+use switchboard_chassis::{Clock, Lifecycle, clock::micros, db::Db};
 use switchboard_proto::{chat::v1::chat_service_server::ChatServiceServer, wire};
 
 use switchboard_webhooks::{Outbox, WebhooksConfig};
@@ -70,7 +70,7 @@ pub async fn service(
     forget_receipts(store.clone(), clock.clone(), lifecycle);
     let bell = bell::Bell::start(bus.another(), lifecycle).await?;
     let feed = watch::Feed::new(store.clone(), bell.clone(), lifecycle.clone());
-    let arrivals = absence::arrivals(store.clone(), lifecycle);
+    let arrivals = absence::Arrivals::start(store.clone(), lifecycle);
     let noted = absence::Noted { config: config.clone(), webhooks: webhooks.clone() };
     let (doorbell, subscription) = doorbell::Doorbell::take(bus, bell).await?;
     let hub = Arc::new(hub::Hub::new(store.clone(), doorbell, clock.clone(), noted.clone(), arrivals));
@@ -87,13 +87,12 @@ pub async fn service(
 fn forget_receipts(store: Arc<store::Store>, clock: Clock, lifecycle: &Lifecycle) {
     let draining = lifecycle.clone();
     lifecycle.spawn(async move {
-        let kept = Micros::try_from(RECEIPTS_KEPT.as_micros()).unwrap_or(Micros::MAX);
+        let kept = micros(RECEIPTS_KEPT);
         loop {
             // The database said why in the log, if it failed.
             while !draining.is_draining() && store.forget_receipts(clock.now() - kept).await.unwrap_or(false) {}
-            tokio::select! {
-                () = draining.drained() => return,
-                () = tokio::time::sleep(clock.jittered(FORGET_RECEIPTS_INTERVAL)) => {}
+            if !draining.rest(clock.jittered(FORGET_RECEIPTS_INTERVAL)).await {
+                return;
             }
         }
     });

@@ -3,7 +3,7 @@
 use switchboard_chassis::metrics::{Counter, CounterSeries, Counters, Gauges, Metrics};
 
 use crate::{
-    model::{Draft, Kind, Role},
+    model::{Draft, KINDS, Kind, Role, kind_name},
     order::Appended,
 };
 
@@ -27,8 +27,7 @@ pub(crate) struct ChatCounts {
 impl ChatCounts {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let others = metrics.counters(&STORED);
-        let kinds = [Kind::Therapy, Kind::Clinic, Kind::Mobile, Kind::Mentoring, Kind::Consultation];
-        let stored = kinds.map(|kind| (kind, others.of([&name(kind)])));
+        let stored = KINDS.map(|kind| (kind, others.of([&kind_name(kind)])));
         Self { stored: stored.into(), others, repeated: metrics.counter(&REPEATED, []) }
     }
 
@@ -44,14 +43,10 @@ impl ChatCounts {
         match appended {
             Appended::Stored(_) => match self.stored.iter().find(|(its, _)| *its == kind) {
                 Some((_, stored)) => _ = stored.inc(),
-                None => _ = self.others.of([&name(kind)]).inc(),
+                None => _ = self.others.of([&kind_name(kind)]).inc(),
             },
             Appended::Repeat(_) => _ = self.repeated.inc(),
             Appended::Refused(_) => {}
         }
     }
-}
-
-fn name(kind: Kind) -> String {
-    kind.as_str_name().trim_start_matches("CONVERSATION_KIND_").to_ascii_lowercase()
 }

@@ -5,9 +5,19 @@ use switchboard_chassis::Micros;
 use switchboard_proto::chat::v1::RefusalReason;
 use uuid::Uuid;
 
+use crate::absence::Absent;
+
 pub(crate) use switchboard_proto::chat::v1::{
     ConversationKind as Kind, ConversationStatus as Openness, MessageStatus as Status, MessageType,
 };
+
+/// All kinds of conversation.
+pub(crate) const KINDS: [Kind; 5] = [Kind::Therapy, Kind::Clinic, Kind::Mobile, Kind::Mentoring, Kind::Consultation];
+
+/// `clinic`
+pub(crate) fn kind_name(kind: Kind) -> String {
+    kind.as_str_name().trim_start_matches("CONVERSATION_KIND_").to_lowercase()
+}
 
 /// What a person is in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,7 +124,7 @@ pub(crate) struct Draft {
     pub(crate) body: Body,
     pub(crate) client_message_id: Option<String>,
     /// Whom it shall be noted that they were not there.
-    pub(crate) absent: Vec<String>,
+    pub(crate) absent: Vec<Absent>,
 }
 
 /// What a message says.

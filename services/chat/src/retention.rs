@@ -115,10 +115,7 @@ pub(crate) fn start(store: Arc<Store>, config: &ChatConfig, clock: Clock, lifecy
                 // The database said why in the log.
                 Err(_) => tracing::warn!("old messages were not all removed; the next sweep tries again"),
             }
-            tokio::select! {
-                () = tokio::time::sleep(clock.jittered(SWEEP_INTERVAL)) => {}
-                () = ending.drained() => {}
-            }
+            ending.rest(clock.jittered(SWEEP_INTERVAL)).await;
         }
     });
 }

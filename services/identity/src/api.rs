@@ -10,6 +10,7 @@ use switchboard_chassis::{
     audit::Asked,
     clock,
     metrics::{CounterSeries, Counters, HistogramSeries, Histograms, SECONDS},
+    paging::page_size,
     secret,
     secret::sha256_hex,
 };
@@ -439,11 +440,7 @@ fn list_size(asked: i32, page_token: &str) -> Result<u32, Error> {
     if page_token.contains('\0') {
         return Err(Error::invalid("page_token", "is not one that we gave"));
     }
-    match u32::try_from(asked) {
-        Ok(0) => Ok(LIST_DEFAULT),
-        Ok(size) => Ok(size.min(LIST_MAX)),
-        Err(_) => Err(Error::invalid("page_size", "must not be negative")),
-    }
+    page_size(asked, LIST_DEFAULT, LIST_MAX)
 }
 
 fn is_full<T>(page: &[T], size: u32) -> bool {

@@ -9,7 +9,7 @@ use std::{
 
 use prost::Message as _;
 use switchboard_bus::{Bus, Heard, Parts, Subscription, Wanted};
-use switchboard_chassis::{Clock, Lifecycle, Micros, error::RETRY_AFTER, secret::sha256_hex};
+use switchboard_chassis::{Clock, Lifecycle, Micros, clock::micros, error::RETRY_AFTER, secret::sha256_hex};
 use switchboard_proto::{
     location::v1::{Joined, Moved, share_response::Event},
     part,
@@ -89,7 +89,7 @@ impl Hub {
 
     /// Positions from before are too old.
     pub(crate) fn horizon(&self) -> Micros {
-        self.now().saturating_sub(i64::try_from(self.expire_after.as_micros()).unwrap_or(i64::MAX))
+        self.now().saturating_sub(micros(self.expire_after))
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shares> {

@@ -24,10 +24,7 @@ pub(crate) fn start(inboxes: Inboxes, retention_days: u32, clock: Clock, lifecyc
                 // The database said why in the log.
                 Err(_) => tracing::warn!("old notifications were not all removed; the next sweep tries again"),
             }
-            tokio::select! {
-                () = tokio::time::sleep(clock.jittered(SWEEP_INTERVAL)) => {}
-                () = ending.drained() => {}
-            }
+            ending.rest(clock.jittered(SWEEP_INTERVAL)).await;
         }
     });
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use switchboard_chassis::Micros;
+use switchboard_chassis::{Micros, clock::micros};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -167,7 +167,7 @@ impl Instances {
             // It may not have noted it itself. One does it for all: the eldest that is left.
             if self.others.keys().all(|other| self.id < *other) {
                 let silent = now.timer.saturating_duration_since(other.heard_at);
-                let at = now.clock.saturating_sub(i64::try_from(silent.as_micros()).unwrap_or(i64::MAX));
+                let at = now.clock.saturating_sub(micros(silent));
                 seen.extend(users.into_iter().filter(|id| roster.name(id).is_none()).map(|id| (id, at)));
             }
         }

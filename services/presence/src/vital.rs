@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
-use switchboard_chassis::{Clock, Lifecycle, Micros};
+use switchboard_chassis::{Clock, Lifecycle, Micros, clock::micros};
 use uuid::Uuid;
 
 use crate::{hub::Hub, store::Store};
@@ -21,7 +21,7 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, lease: Duration, clock: Cl
         let mut known: HashMap<Uuid, Micros> = HashMap::new();
         loop {
             let now = clock.now();
-            let long_ago = now.saturating_sub(i64::try_from(LONG_AGO.as_micros()).unwrap_or(i64::MAX));
+            let long_ago = now.saturating_sub(micros(LONG_AGO));
             // The database says why in the log, if it fails; the bus may be well.
             if let Ok(signs) = store.beat(hub.instance(), now, long_ago).await {
                 // Another machine's clock may be wrong; that it moves is what counts.

@@ -1,6 +1,6 @@
 //! The RPCs about dead letters.
 
-use switchboard_chassis::{Error, Kind, clock::timestamp};
+use switchboard_chassis::{Error, Kind, clock::timestamp, paging};
 use switchboard_proto::webhook::v1::{
     DeadLetter, ListDeadLettersRequest, ListDeadLettersResponse, RetryDeadLettersRequest, RetryDeadLettersResponse,
     webhook_service_server::{WebhookService, WebhookServiceServer},
@@ -12,8 +12,8 @@ use crate::{
     outbox::{Dead, DeadKey},
 };
 
-const PAGE_DEFAULT: i64 = 50;
-const PAGE_MAX: i64 = 200;
+const PAGE_DEFAULT: u32 = 50;
+const PAGE_MAX: u32 = 200;
 const IDS_MAX: usize = 1_000;
 
 /// The webhook service.
@@ -50,16 +50,12 @@ impl WebhookService for Webhooks {
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
         let ListDeadLettersRequest { outbox, page_size, page_token } = request.into_inner();
         let outbox = self.outbox(&outbox)?;
-        let size = match i64::from(page_size) {
-            0 => PAGE_DEFAULT,
-            size if size > 0 => size.min(PAGE_MAX),
-            _ => return Err(Error::invalid("page_size", "must not be negative").into()),
-        };
+        let size = paging::page_size(page_size, PAGE_DEFAULT, PAGE_MAX)?;
         let after = match page_token.as_str() {
             "" => None,
             token => Some(read_token(token).ok_or_else(|| Error::invalid("page_token", "is not one that we gave"))?),
         };
-        let mut dead = outbox.dead(after, size + 1).await?;
+        let mut dead = outbox.dead(after, i64::from(size) + 1).await?;
         let page = usize::try_from(size).unwrap_or(usize::MAX);
         let more = dead.len() > page;
         dead.truncate(page);

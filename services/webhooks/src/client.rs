@@ -1,22 +1,18 @@
 //! One request to a receiver, and what its answer means.
 
 use std::{
-    error::Error as _,
     io,
-    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri, header};
 use http_body_util::Full;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client as Http, connect::HttpConnector},
-    rt::TokioExecutor,
+use hyper_util::{client::legacy::Client as Http, rt::TokioExecutor};
+use switchboard_chassis::{
+    Micros,
+    web::{Connector, connector, with_causes},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use switchboard_chassis::Micros;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,7 +40,7 @@ pub(crate) struct Signed<'a> {
 
 /// Makes requests to one endpoint.
 pub(crate) struct Client {
-    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Http<Connector, Full<Bytes>>,
     url: Uri,
     timeout: Duration,
 }
@@ -55,22 +51,7 @@ impl Client {
     /// # Errors
     /// When the URL needs certificates and the machine trusts none.
     pub(crate) fn new(url: Uri, timeout: Duration) -> io::Result<Self> {
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?;
-        let tls = match url.scheme_str() {
-            Some("https") => tls.with_native_roots()?,
-            _ => tls.with_root_certificates(RootCertStore::empty()),
-        };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls.with_no_client_auth())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let connector = connector(&url, CONNECT_TIMEOUT)?;
         let http = Http::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_TIMEOUT).build(connector);
         Ok(Self { http, url, timeout })
     }
@@ -123,16 +104,6 @@ fn retry_after(text: &str, now: Micros) -> Option<Duration> {
         }
     };
     Some(after.min(RETRY_AFTER_MAX))
-}
-
-/// An error and what is behind it.
-fn with_causes(error: &hyper_util::client::legacy::Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, path::PathBuf, time::Duration};
 
 use http::Uri;
 use serde::{Deserialize, Serialize};
-use switchboard_chassis::Secret;
+use switchboard_chassis::{Secret, web::check_url};
 use switchboard_proto::chat::v1::ConversationKind;
 
 use crate::sign::Key;
@@ -268,20 +268,6 @@ fn from_file(secret: &Secret, file: &PathBuf) -> Result<Secret, String> {
     fs::read_to_string(file)
         .map(|text| Secret::new(text.trim_end_matches(['\r', '\n'])))
         .map_err(|error| format!("webhooks.endpoints: {}: {error}", file.display()))
-}
-
-fn check_url(url: &str) -> Result<Uri, &'static str> {
-    let wrong = "https://host/path is wanted, or http:// on a network of your own";
-    let uri: Uri = url.parse().map_err(|_| wrong)?;
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(authority)) if !authority.host().is_empty() => {
-            if authority.as_str().contains('@') {
-                return Err("a user and a password in it would not be sent");
-            }
-            Ok(uri)
-        }
-        _ => Err(wrong),
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::{
 };
 
 use switchboard_chassis::{
-    Lifecycle, Micros,
+    Lifecycle,
+    clock::micros,
     metrics::{Counter, Counters, Metrics},
 };
 use tokio::task::JoinSet;
@@ -111,9 +112,8 @@ pub(crate) fn sweep(outbox: Outbox, lifecycle: &Lifecycle) {
             let kept = micros(DAY * outbox.0.config.dead_letter_days);
             // The database said why in the log, if it failed.
             let _ = outbox.sweep(now - kept, now - micros(ORPHANED_AFTER)).await;
-            tokio::select! {
-                () = draining.drained() => return,
-                () = tokio::time::sleep(outbox.0.clock.jittered(SWEEP_INTERVAL)) => {}
+            if !draining.rest(outbox.0.clock.jittered(SWEEP_INTERVAL)).await {
+                return;
             }
         }
     });
@@ -167,8 +167,4 @@ impl Receiver {
         );
         Ok(())
     }
-}
-
-fn micros(time: Duration) -> Micros {
-    Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX)
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Store;
 use crate::{
-    absence::Arrival,
+    absence::{Absent, Arrival},
     hooks::MissedMessage,
     model::{Draft, Kind, Message, Role},
     order::Appended,
@@ -45,10 +45,14 @@ pub(super) struct Missed<'a> {
     pub(super) message: &'a Message,
     pub(super) kind: Kind,
     pub(super) user_id: &'a str,
+    /// What they missed before is over, if the last of it was stored before this: it was too long ago, or they came
+    /// afterwards.
+    pub(super) over_before: Micros,
 }
 
 /// Who missed something of a batch: each person of a conversation once, by the first message, in the order of the keys.
-pub(super) fn missed<'a>(drafts: &'a [Draft], appended: &'a [Appended]) -> Vec<Missed<'a>> {
+/// A burst is over when its last message is from before `over_before`.
+pub(super) fn missed<'a>(drafts: &'a [Draft], appended: &'a [Appended], over_before: Micros) -> Vec<Missed<'a>> {
     let mut missed: Vec<Missed<'_>> = drafts
         .iter()
         .zip(appended)
@@ -56,7 +60,12 @@ pub(super) fn missed<'a>(drafts: &'a [Draft], appended: &'a [Appended]) -> Vec<M
             Appended::Stored(message) => Some((draft, message)),
             _ => None,
         })
-        .flat_map(|(draft, message)| draft.absent.iter().map(|user_id| Missed { message, kind: draft.kind, user_id }))
+        .flat_map(|(draft, message)| {
+            draft.absent.iter().map(move |Absent { user_id, came_at }| {
+                let over_before = came_at.map_or(over_before, |at| over_before.max(at.saturating_add(1)));
+                Missed { message, kind: draft.kind, user_id, over_before }
+            })
+        })
         .collect();
     // Stable: of equal keys the first stays.
     missed.sort_by_key(|missed| (missed.message.conversation_id, missed.user_id));
@@ -199,6 +208,63 @@ impl Store {
             }
             tx.commit().await?;
         });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_chassis::testing::Backend;
+
+    use super::*;
+    use crate::store::feed::tests::{BURST, Fixture};
+
+    /// Who comes begins a new burst, whether their coming is stored before what they miss next or after it.
+    #[tokio::test]
+    async fn who_came_misses_anew() -> anyhow::Result<()> {
+        const CAME_AT: Micros = 200;
+        for backend in [Backend::Sqlite, Backend::Postgres] {
+            for (is_stored_late, again_at) in [(false, 300), (true, 300), (true, CAME_AT + 1)] {
+                let fixture = Fixture::new(backend).await?;
+                let id = fixture.open("pat", "pro").await?;
+                let absent = |came_at| Absent { user_id: "pro".into(), came_at };
+                fixture.append_missed(id, "pat", absent(None), 100).await?;
+                let store = &fixture.store;
+                let untold = store.untold(Micros::MAX, 10).await?;
+                store.told(untold, |_| false).await?;
+
+                let arrival = Arrival { conversation_id: id, user_id: "pro".into(), at: CAME_AT };
+                let again = if is_stored_late {
+                    let again = fixture.append_missed(id, "pat", absent(Some(CAME_AT)), again_at).await?;
+                    store.came(&[arrival]).await?;
+                    again
+                } else {
+                    store.came(&[arrival]).await?;
+                    fixture.append_missed(id, "pat", absent(None), again_at).await?
+                };
+                let untold: Vec<Uuid> =
+                    store.untold(Micros::MAX, 10).await?.into_iter().map(|absence| absence.message_id).collect();
+                assert_eq!(untold, [again], "{backend:?} {is_stored_late} {again_at}");
+            }
+        }
+        Ok(())
+    }
+
+    /// What was told of is not told of again, until nothing came for so long.
+    #[tokio::test]
+    async fn a_burst_is_one() -> anyhow::Result<()> {
+        for backend in [Backend::Sqlite, Backend::Postgres] {
+            let fixture = Fixture::new(backend).await?;
+            let id = fixture.open("pat", "pro").await?;
+            let absent = || Absent { user_id: "pro".into(), came_at: None };
+            fixture.append_missed(id, "pat", absent(), 1).await?;
+            let store = &fixture.store;
+            store.told(store.untold(Micros::MAX, 10).await?, |_| false).await?;
+            fixture.append_missed(id, "pat", absent(), 1 + BURST).await?;
+            assert_eq!(store.untold(Micros::MAX, 10).await?, vec![], "{backend:?}");
+            let next = fixture.append_missed(id, "pat", absent(), 2 + 2 * BURST).await?;
+            assert_eq!(store.untold(Micros::MAX, 10).await?.first().map(|absence| absence.message_id), Some(next));
+        }
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Store,
     absences::{Missed, STATEMENT_ABSENCES_MAX, missed},
-    rows::{MESSAGE_COLUMNS, MessageRow, bigint, insert_messages},
+    rows::{MESSAGE_COLUMNS, MessageRow, TAKE_NUMBERS, bigint, insert_messages},
 };
 use crate::{
     model::{Draft, Message},
@@ -61,10 +61,7 @@ impl Store {
         }
         let block = NUMBER_BLOCK.max(wanted);
         let end: i64 = on_pool!(&self.db.write, pool => {
-            sqlx::query_scalar("UPDATE counters SET value = value + $1 WHERE name = 'message_number' RETURNING value")
-                .bind(block)
-                .fetch_one(pool)
-                .await?
+            sqlx::query_scalar(TAKE_NUMBERS).bind(0_i64).bind(block).bind("message_number").fetch_one(pool).await?
         });
         *numbers = Numbers { next: end - block + 1, end: end + 1 };
         Ok(())
@@ -146,12 +143,15 @@ impl Store {
             query.push(") AS v WHERE conversations.id = v.column1");
             query.build().execute(&mut *tx).await?;
 
-            for missed in missed(drafts, &appended).chunks(STATEMENT_ABSENCES_MAX) {
+            let missed = missed(drafts, &appended, now.saturating_sub(self.burst));
+            let alike = missed.chunk_by(|one, next| one.over_before == next.over_before);
+            for missed in alike.flat_map(|alike| alike.chunks(STATEMENT_ABSENCES_MAX)) {
+                let over_before = missed[0].over_before;
                 let mut query = QueryBuilder::new(
                     "INSERT INTO absences
                          (conversation_id, user_id, kind, message_id, sender_id, since, last_at, is_told) ",
                 );
-                query.push_values(missed, |mut row, Missed { message, kind, user_id }| {
+                query.push_values(missed, |mut row, Missed { message, kind, user_id, .. }| {
                     row.push_bind(message.conversation_id)
                         .push_bind(*user_id)
                         .push_bind(i32::from(*kind))
@@ -162,11 +162,11 @@ impl Store {
                         .push("FALSE");
                 });
                 query.push(" ON CONFLICT (conversation_id, user_id) DO UPDATE SET last_at = excluded.last_at");
-                // The first message of a burst stays, until nothing came for so long.
+                // The first message of a burst stays until it is over.
                 for column in ["message_id", "sender_id", "since", "is_told"] {
                     query
                         .push(format!(", {column} = CASE WHEN absences.last_at < "))
-                        .push_bind(now.saturating_sub(self.burst))
+                        .push_bind(over_before)
                         .push(format!(" THEN excluded.{column} ELSE absences.{column} END"));
                 }
                 query.build().persistent(false).execute(&mut *tx).await?;

@@ -6,9 +6,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use switchboard_chassis::{Secret, reload::Files};
+use switchboard_chassis::{Secret, reload::Files, web::check_url};
 
-use super::{fetch, file};
+use super::file;
 
 /// Shorter secrets can be guessed (RFC 7518, section 3.2, wants 256 bits for HS256).
 const SECRET_BYTES_MIN: usize = 32;
@@ -196,7 +196,7 @@ impl JwtConfig {
                 let wrong = file::read(path, algorithm, &mut Files::default()).err()?;
                 Some(format!("auth.jwt.public_key_file: {wrong}"))
             }
-            Source::Jwks(url) => fetch::check_url(url).err().map(|wrong| format!("auth.jwt.jwks_url: {wrong}")),
+            Source::Jwks(url) => check_url(url).err().map(|wrong| format!("auth.jwt.jwks_url: {wrong}")),
         }
     }
 

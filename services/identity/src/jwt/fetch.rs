@@ -1,16 +1,12 @@
 //! One small document over HTTP or HTTPS, from the host that was named and no other.
 
-use std::{error::Error as _, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use switchboard_chassis::web::{Connector, check_url, connector, with_causes};
 
 /// A larger document is refused.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -22,7 +18,7 @@ const REDIRECTS_MAX: usize = 3;
 
 /// Fetches one URL.
 pub(super) struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<Connector, Empty<Bytes>>,
     url: Uri,
 }
 
@@ -33,21 +29,7 @@ impl Fetcher {
     /// When the URL is wrong, or it needs certificates and the machine trusts none.
     pub(super) fn new(url: &str) -> io::Result<Self> {
         let url = check_url(url).map_err(io::Error::other)?;
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?;
-        let tls = match url.scheme_str() {
-            Some("https") => tls.with_native_roots()?,
-            _ => tls.with_root_certificates(RootCertStore::empty()),
-        };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls.with_no_client_auth())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let connector = connector(&url, CONNECT_TIMEOUT)?;
         // Minutes pass between two requests: nobody keeps a connection for that long.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self { client, url })
@@ -102,31 +84,6 @@ fn elsewhere(from: &Uri, location: &str) -> Result<Uri, String> {
     }
     let to: Uri = location.parse().map_err(|_| refused())?;
     if to.scheme() == from.scheme() && to.authority() == from.authority() { Ok(to) } else { Err(refused()) }
-}
-
-/// An error and what is behind it: a client says `client error (Connect)` and leaves the rest to its causes.
-fn with_causes(error: &hyper_util::client::legacy::Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
-}
-
-/// # Errors
-/// What a URL must be.
-pub(super) fn check_url(url: &str) -> Result<Uri, String> {
-    let wrong = || "https://host/path is wanted, or http:// on a network of your own".to_owned();
-    let uri: Uri = url.parse().map_err(|_| wrong())?;
-    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
-    if authority.host().is_empty() || authority.as_str().ends_with(':') {
-        return Err(wrong());
-    }
-    if authority.as_str().contains('@') {
-        return Err("a user and a password in it would not be sent".to_owned());
-    }
-    Ok(uri)
 }
 
 fn is_exposed(url: &Uri) -> bool {

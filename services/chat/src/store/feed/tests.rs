@@ -2,7 +2,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use sqlx::{PgPool, Postgres, Transaction};
 use switchboard_chassis::{
-    Clock, Lifecycle,
+    Clock, Lifecycle, Micros,
     db::Pool,
     testing::{Backend, database},
 };
@@ -13,9 +13,13 @@ use tokio::sync::Mutex;
 use super::*;
 use crate::{
     MIGRATIONS,
+    absence::Absent,
     model::{Body, Draft, Kind, MessageType, Opening, Role, Seat},
     order::Numbers,
 };
+
+/// How long a burst of missed messages is one.
+pub(crate) const BURST: Micros = 1_000;
 
 /// A store of its own, and those who write to it.
 pub(crate) struct Fixture {
@@ -34,7 +38,7 @@ impl Fixture {
     async fn unprepared(backend: Backend) -> anyhow::Result<Self> {
         let (db, directory) = database(backend, "chat", &MIGRATIONS).await?;
         let outbox = Outbox::new("chat", &db, &WebhooksConfig::default(), Clock::System)?;
-        let store = Arc::new(Store::new(db, 0, outbox, &Lifecycle::new()));
+        let store = Arc::new(Store::new(db, BURST, outbox, &Lifecycle::new()));
         Ok(Self { store, numbers: Mutex::default(), _directory: directory })
     }
 
@@ -57,27 +61,23 @@ impl Fixture {
     }
 
     async fn append_with(&self, messages: &[(Uuid, &str)], numbers: &mut Numbers) -> anyhow::Result<()> {
-        let draft = |(conversation_id, sender_id): &(Uuid, &str)| Draft {
-            conversation_id: *conversation_id,
-            part: 0,
-            kind: Kind::Clinic,
-            id: Clock::System.new_id(),
-            retry: false,
-            sender_id: (*sender_id).to_owned(),
-            sender_role: Role::Patient,
-            body: Body {
-                content: "x".into(),
-                message_type: MessageType::Text,
-                media_url: String::new(),
-                is_urgent: false,
-                metadata_json: String::new(),
-            },
-            client_message_id: None,
-            absent: Vec::new(),
-        };
-        let drafts: Vec<Draft> = messages.iter().map(draft).collect();
+        let drafts: Vec<Draft> = messages.iter().map(|(id, sender_id)| draft(*id, sender_id)).collect();
         self.store.append(&drafts, 1, numbers, false).await?;
         Ok(())
+    }
+
+    /// A message that somebody was not there for: its id.
+    pub(crate) async fn append_missed(
+        &self,
+        id: Uuid,
+        sender_id: &str,
+        absent: Absent,
+        now: Micros,
+    ) -> anyhow::Result<Uuid> {
+        let draft = Draft { absent: vec![absent], ..draft(id, sender_id) };
+        let message_id = draft.id;
+        self.store.append(&[draft], now, &mut *self.numbers.lock().await, false).await?;
+        Ok(message_id)
     }
 
     fn postgres(&self) -> &PgPool {
@@ -109,6 +109,27 @@ impl Fixture {
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
+    }
+}
+
+fn draft(conversation_id: Uuid, sender_id: &str) -> Draft {
+    Draft {
+        conversation_id,
+        part: 0,
+        kind: Kind::Clinic,
+        id: Clock::System.new_id(),
+        retry: false,
+        sender_id: sender_id.to_owned(),
+        sender_role: Role::Patient,
+        body: Body {
+            content: "x".into(),
+            message_type: MessageType::Text,
+            media_url: String::new(),
+            is_urgent: false,
+            metadata_json: String::new(),
+        },
+        client_message_id: None,
+        absent: Vec::new(),
     }
 }
 
