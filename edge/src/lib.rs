@@ -5,6 +5,7 @@
 //! socket does in it; `dialect` translates; `link` carries all sessions on one gRPC stream to a service; `roster` knows
 //! who is online; `rate` counts; `rest` answers the documented REST.
 
+mod calls;
 mod client_address;
 mod closing;
 mod connections;
@@ -279,8 +280,11 @@ pub async fn serve(
     let roster = Roster::new(&clock.new_id().to_string(), lifecycle.clone());
     let hearing = roster.clone();
     let Upstreams { identity, chat, location, notification, presence } = upstreams;
-    let (identity, chat_calls) = (IdentityServiceClient::new(identity.peer()), ChatServiceClient::new(chat.peer()));
-    let notification_calls = NotificationServiceClient::new(notification.peer());
+    let playground = playground.or_else(|| config.playground.then(Playground::of_nobody));
+    let shows_calls = playground.as_ref().is_some_and(|playground| playground.calls.is_some());
+    let peer = |service: &Upstream| if shows_calls { calls::watched(service.peer()) } else { service.peer() };
+    let (identity, chat_calls) = (IdentityServiceClient::new(peer(&identity)), ChatServiceClient::new(peer(&chat)));
+    let notification_calls = NotificationServiceClient::new(peer(&notification));
     let links = Links {
         chat: Link::start(chat, ChatServiceClient::new, clock.clone(), &lifecycle, |_| {}),
         location: Link::start(location, LocationServiceClient::new, clock.clone(), &lifecycle, |_| {}),
@@ -307,7 +311,7 @@ pub async fn serve(
         room: Room::new(&config, lifecycle.metrics()),
         gate: Gate::default(),
         tails: Arc::new(Semaphore::new(tail::TAILS_MAX)),
-        playground: playground.or_else(|| config.playground.then(Playground::of_nobody)),
+        playground,
         guard,
         config,
         clock,

@@ -33,7 +33,12 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::{dialect::VIEWS, goodbye::Goodbye, metrics::LinkCounts};
+use crate::{
+    calls::{self, Tap},
+    dialect::VIEWS,
+    goodbye::Goodbye,
+    metrics::LinkCounts,
+};
 
 /// Events that wait for one socket. A socket that lets more wait is reading too slowly.
 pub(crate) const SESSION_EVENTS_MAX: usize = 256;
@@ -110,24 +115,40 @@ pub(crate) struct Inbox<W: Wire> {
     queue: futures_channel::mpsc::Receiver<Delivery<W>>,
     waiting: Arc<AtomicUsize>,
     newest: Option<Slot<W>>,
+    tap: Option<Arc<Tap>>,
 }
 
 impl<W: Wire> Inbox<W> {
     pub(crate) async fn recv(&mut self) -> Option<Delivery<W>> {
         let delivery = self.queue.next().await?;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.taken(&delivery);
         Some(delivery)
     }
 
     pub(crate) fn try_recv(&mut self) -> Option<Delivery<W>> {
         let delivery = self.queue.try_recv().ok()?;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.taken(&delivery);
         Some(delivery)
+    }
+
+    fn taken(&self, delivery: &Delivery<W>) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Delivery::Event(told) = delivery {
+            self.heard(told);
+        }
+    }
+
+    fn heard(&self, told: &Told<W>) {
+        if let Some(tap) = &self.tap {
+            tap.heard::<W>(&told.event, told.answer);
+        }
     }
 
     /// Takes what was said last.
     pub(crate) fn newest(&self) -> Option<Arc<Told<W>>> {
-        self.newest.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let newest = self.newest.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.heard(&newest);
+        Some(newest)
     }
 }
 
@@ -326,7 +347,8 @@ impl<W: Carried> Link<W> {
         let waiting = Arc::<AtomicUsize>::default();
         let place = Place { queue: sender, waiting: waiting.clone(), newest: newest.clone(), part, at };
         state.sessions.insert(session, place);
-        (SessionHandle { state: self.state.clone(), session }, Inbox { queue, waiting, newest })
+        let tap = calls::of_session(session);
+        (SessionHandle { state: self.state.clone(), session, tap: tap.clone() }, Inbox { queue, waiting, newest, tap })
     }
 
     /// How much waits for a session to take it.
@@ -377,6 +399,7 @@ impl<W: Carried> Link<W> {
 pub(crate) struct SessionHandle<W: Wire> {
     state: Arc<Mutex<State<W>>>,
     session: u64,
+    tap: Option<Arc<Tap>>,
 }
 
 impl<W: Wire> SessionHandle<W> {
@@ -389,9 +412,16 @@ impl<W: Wire> SessionHandle<W> {
     pub(crate) fn ask(&self, request: u64, action: W::Action, traceparent: String) -> Result<(), IsDown> {
         let mut request = W::request(self.session, request, action);
         *W::traceparent(&mut request) = traceparent;
+        self.asks(&request);
         let state = lock(&self.state);
         let at = state.sessions.get(&self.session).and_then(|place| place.at);
         state.send(at, request)
+    }
+
+    fn asks(&self, request: &W::Request) {
+        if let Some(tap) = &self.tap {
+            tap.asked::<W>(request);
+        }
     }
 
     /// The number of this session's action that an event answers, if it does.
@@ -402,10 +432,12 @@ impl<W: Wire> SessionHandle<W> {
 
 impl<W: Wire> Drop for SessionHandle<W> {
     fn drop(&mut self) {
+        let leave = W::request(self.session, 0, W::leave(false));
+        self.asks(&leave);
         let mut state = lock(&self.state);
         let at = state.sessions.remove(&self.session).and_then(|place| place.at);
         // Without a stream there is nothing to leave.
-        let _ = state.ask(self.session, at, 0, W::leave(false));
+        let _ = state.send(at, leave);
     }
 }
 

@@ -3,23 +3,36 @@
 
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use switchboard_chassis::metrics;
 use warp::reply::{Reply as _, Response};
 
-use crate::{credential, rest::Call, serve::With as _};
+use crate::{
+    calls::{self, Calls, TooMany},
+    credential,
+    rest::Call,
+    serve::With as _,
+};
 
 /// Whom the page knows. It holds credentials, so it is for demonstrations alone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Playground {
     people: Arc<OnceLock<String>>,
+    /// What its sockets ask of services, where all people are made up.
+    pub(crate) calls: Option<Calls>,
 }
 
 impl Playground {
+    /// A demonstration, whose people are still to be told: see [`Playground::fill`].
+    #[must_use]
+    pub fn of_demo() -> Self {
+        Self { people: Arc::default(), calls: Some(Calls::default()) }
+    }
+
     /// A page that knows nobody: whoever looks at it brings credentials along.
     #[must_use]
     pub fn of_nobody() -> Self {
-        let playground = Self::default();
+        let playground = Self { people: Arc::default(), calls: None };
         playground.fill(r#"{"people":[],"conversations":{}}"#.to_owned());
         playground
     }
@@ -42,6 +55,8 @@ pub(crate) enum File {
     Style,
     /// `/playground.json`: whom it knows.
     People,
+    /// `/playground.calls?page=<name>`: the gRPC of a page's sockets, as it passes.
+    Calls,
     /// `/playground.metrics`: what this process counts, for whoever may look at it over gRPC.
     Metrics,
 }
@@ -66,42 +81,74 @@ pub(crate) fn answer(call: &Call<'_>, file: File) -> Response {
             // The process has just begun.
             None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         },
+        File::Calls => match &playground.calls {
+            Some(calls) => called(call, calls),
+            None => StatusCode::NOT_FOUND.into_response(),
+        },
         File::Metrics => counted(call),
+    }
+}
+
+/// What passes for a page's sockets, as server-sent events: for a page of this server alone, by the name that it made up.
+fn called(call: &Call<'_>, calls: &Calls) -> Response {
+    if let Some(refused) = refused(call) {
+        return refused;
+    }
+    let page = credential::parameter(call.query, "page").unwrap_or_default();
+    if !calls::is_name(&page) {
+        return typed("page: 16 to 64 letters, digits and -, that nobody guesses\n", PLAIN)
+            .with(StatusCode::BAD_REQUEST);
+    }
+    match calls.listen(page, call.edge.lifecycle.clone()) {
+        Ok(events) => guarded(events),
+        Err(TooMany) => {
+            let refused = typed("too many pages look on already\n", PLAIN).with(StatusCode::TOO_MANY_REQUESTS);
+            with(refused, header::RETRY_AFTER, "10")
+        }
     }
 }
 
 /// What this process counts: for who shows a token of the gRPC services in `authorization`, and for no other page.
 fn counted(call: &Call<'_>) -> Response {
-    let Call { edge, method, headers, client, .. } = call;
+    if let Some(refused) = refused(call) {
+        return refused;
+    }
+    if call.edge.guard.looker(call.headers).is_none() {
+        let why =
+            "send `Authorization: Bearer <token>` with grpc.token, or the token of a caller in grpc.callers_file\n";
+        return with(typed(why, PLAIN).with(StatusCode::UNAUTHORIZED), header::WWW_AUTHENTICATE, "Bearer");
+    }
+    typed(call.edge.lifecycle.metrics().text(), metrics::CONTENT_TYPE)
+}
+
+/// Why nobody is answered who asks so, whoever it is.
+fn refused(Call { edge, method, headers, client, .. }: &Call<'_>) -> Option<Response> {
     let refused = |status, why: &'static str| typed(why, PLAIN).with(status);
-    let with = |mut response: Response, name, value| {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-        response
-    };
     if !matches!(*method, Method::GET | Method::HEAD) {
-        return with(refused(StatusCode::METHOD_NOT_ALLOWED, "GET only\n"), header::ALLOW, "GET, HEAD");
+        return Some(with(refused(StatusCode::METHOD_NOT_ALLOWED, "GET only\n"), header::ALLOW, "GET, HEAD"));
     }
     // Guessing has the pace of handshakes.
     if !edge.room.keeps_pace(client.address) {
-        return with(refused(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"), header::RETRY_AFTER, "1");
+        return Some(with(refused(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"), header::RETRY_AFTER, "1"));
     }
     let is_own =
         |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| credential::is_allowed_origin(origin, headers, &[]));
-    if headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin)) {
-        return refused(StatusCode::FORBIDDEN, "for the page of this server alone\n");
-    }
-    if edge.guard.looker(headers).is_none() {
-        let why =
-            "send `Authorization: Bearer <token>` with grpc.token, or the token of a caller in grpc.callers_file\n";
-        return with(refused(StatusCode::UNAUTHORIZED, why), header::WWW_AUTHENTICATE, "Bearer");
-    }
-    typed(edge.lifecycle.metrics().text(), metrics::CONTENT_TYPE)
+    let is_foreign = headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin));
+    is_foreign.then(|| refused(StatusCode::FORBIDDEN, "for the page of this server alone\n"))
+}
+
+fn with(mut response: Response, name: HeaderName, value: &'static str) -> Response {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
 }
 
 fn typed(body: impl warp::Reply, content_type: &'static str) -> Response {
-    let mut response = body.into_response();
+    guarded(with(body.into_response(), header::CONTENT_TYPE, content_type))
+}
+
+/// Keeps browsers from whatever else could be done with an answer.
+fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -174,6 +174,7 @@ pub(crate) fn find(path: &str) -> Option<Route> {
         ["playground.js"] => Route::Playground(File::Script),
         ["playground.css"] => Route::Playground(File::Style),
         ["playground.json"] => Route::Playground(File::People),
+        ["playground.calls"] => Route::Playground(File::Calls),
         ["playground.metrics"] => Route::Playground(File::Metrics),
         _ => return None,
     };

@@ -36,6 +36,7 @@ use warp::{Filter, reply::Reply as _, reply::Response};
 
 use crate::{
     Edge, Refusal,
+    calls::{self, Tap},
     client_address::{Client, Proxies},
     closing, credential,
     goodbye::{self, Goodbye},
@@ -235,11 +236,13 @@ async fn visit(
     };
     let shown = credential::shown_token(query, headers);
     let token = shown.as_ref().map(|shown| shown.token.as_str());
+    let calls = edge.playground.as_ref().and_then(|playground| playground.calls.as_ref());
+    let tap = calls.and_then(|calls| calls.tap(&credential::parameter(query, "calls")?));
     let began = Instant::now();
     let visit = Visit { query, headers, token, address: client.address, who: OnceLock::new() };
     let (admitted, place) = match edge.room.take(client.address) {
         Some((handshake, socket)) => {
-            let admitted = edge.admit(&target, &visit).await;
+            let admitted = calls::tapped(tap.clone(), edge.admit(&target, &visit)).await;
             drop(handshake);
             (admitted, Some(socket))
         }
@@ -265,10 +268,10 @@ async fn visit(
         Ok(admission) => {
             let lifecycle = &edge.lifecycle;
             match admission {
-                Admission::Chat(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, place)),
-                Admission::Location(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, place)),
-                Admission::Notifications(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, place)),
-                Admission::Presence(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, place)),
+                Admission::Chat(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, (place, tap))),
+                Admission::Location(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, (place, tap))),
+                Admission::Notifications(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, (place, tap))),
+                Admission::Presence(seat) => lifecycle.spawn(sit(on_upgrade, seat, heartbeat, (place, tap))),
             }
         }
         Err(turned) if turned.is_foreign => {
@@ -302,10 +305,20 @@ async fn secured(tls: &ServerTls, stream: TcpStream, peer: SocketAddr, within: D
 }
 
 /// Serves a socket from its upgrade to its end.
-async fn sit<H: Handler>(on_upgrade: OnUpgrade, seat: Box<Seat<H>>, heartbeat: Heartbeat, place: Option<SocketPlace>) {
+async fn sit<H: Handler>(
+    on_upgrade: OnUpgrade,
+    seat: Box<Seat<H>>,
+    heartbeat: Heartbeat,
+    (place, tap): (Option<SocketPlace>, Option<Arc<Tap>>),
+) {
     // Boxed, as it comes once.
     if let Some(socket) = Box::pin(upgrade::socket(on_upgrade)).await {
-        session::run::<Wire, H>(socket, seat, heartbeat).await;
+        let session = session::run::<Wire, H>(socket, seat, heartbeat);
+        match tap {
+            None => session.await,
+            // Boxed, as it is of demonstrations.
+            tap => Box::pin(calls::tapped(tap, session)).await,
+        }
     }
     drop(place);
 }

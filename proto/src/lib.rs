@@ -72,6 +72,7 @@ pub mod admin {
 
 pub mod json;
 pub mod part;
+pub mod reflect;
 pub mod wire;
 
 /// All interfaces as one encoded `FileDescriptorSet`, for gRPC reflection and for reading their JSON form.

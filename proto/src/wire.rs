@@ -105,10 +105,12 @@ reason!(notification {
 pub trait Wire: Sized + Send + Sync + 'static {
     /// The service, as logs name it.
     const NAME: &'static str;
+    /// The gRPC method that opens it, with its service.
+    const METHOD: &'static str;
     /// What the caller sends.
-    type Request: Send + Sync + 'static;
+    type Request: prost::Message + 'static;
     /// What the service sends.
-    type Response: Clone + Send + Sync + 'static;
+    type Response: prost::Message + Clone + 'static;
     /// What a session does.
     type Action: Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static;
     /// What happens.
@@ -175,7 +177,7 @@ pub trait Open<W: Wire>: Clone + Send + Sync + 'static {
 
 macro_rules! wire {
     (
-        $(#[$doc:meta])* $wire:ident($name:literal) = $package:ident, $rpc:ident: $request:ident, $actions:ident -> $response:ident, $events:ident,
+        $(#[$doc:meta])* $wire:ident($name:literal, $method:literal) = $package:ident, $rpc:ident: $request:ident, $actions:ident -> $response:ident, $events:ident,
         $service:ident::$client:ident { $($action:ident => $action_name:literal),* }
     ) => {
         $(#[$doc])*
@@ -184,6 +186,7 @@ macro_rules! wire {
 
         impl Wire for $wire {
             const NAME: &'static str = $name;
+            const METHOD: &'static str = concat!("switchboard.", stringify!($package), ".v1.", $method);
             type Request = crate::$package::v1::$request;
             type Response = crate::$package::v1::$response;
             type Action = crate::$package::v1::$actions::Action;
@@ -302,22 +305,22 @@ macro_rules! wire {
 
 wire!(
     /// `ChatService.Converse`.
-    Chat("chat") = chat, converse: ConverseRequest, converse_request -> ConverseResponse, converse_response,
+    Chat("chat", "ChatService/Converse") = chat, converse: ConverseRequest, converse_request -> ConverseResponse, converse_response,
     chat_service_client::ChatServiceClient { Send => "send", Typing => "typing", Receipt => "receipt" }
 );
 wire!(
     /// `LocationService.Share`.
-    Location("location") = location, share: ShareRequest, share_request -> ShareResponse, share_response,
+    Location("location", "LocationService/Share") = location, share: ShareRequest, share_request -> ShareResponse, share_response,
     location_service_client::LocationServiceClient { Report => "report" }
 );
 wire!(
     /// `NotificationService.Subscribe`.
-    Notification("notification") = notification,
+    Notification("notification", "NotificationService/Subscribe") = notification,
     subscribe: SubscribeRequest, subscribe_request -> SubscribeResponse, subscribe_response,
     notification_service_client::NotificationServiceClient { Read => "read" }
 );
 wire!(
     /// `PresenceService.Track`.
-    Presence("presence") = presence, track: TrackRequest, track_request -> TrackResponse, track_response,
+    Presence("presence", "PresenceService/Track") = presence, track: TrackRequest, track_request -> TrackResponse, track_response,
     presence_service_client::PresenceServiceClient {}
 );

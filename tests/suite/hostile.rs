@@ -167,6 +167,7 @@ async fn urls_that_are_no_sockets() -> anyhow::Result<()> {
         ("GET", "/playground.js", 404),
         ("GET", "/playground.css", 404),
         ("GET", "/playground.metrics", 404),
+        ("GET", "/playground.calls?page=0123456789abcdef", 404),
         ("GET", "/healthz", 200),
         ("GET", "/metrics", 404),
         ("GET", "/../etc/passwd", 404),

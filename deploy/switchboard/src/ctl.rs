@@ -198,7 +198,7 @@ pub async fn run(ctl: Ctl, config: &Config) -> anyhow::Result<()> {
         Ok(Process { address, peer })
     };
     let processes = || addresses.iter().cloned().map(reach).collect::<anyhow::Result<Vec<_>>>();
-    let show = show::Show::new(ctl.json)?;
+    let show = show::Show::new(ctl.json);
     match ctl.command {
         Asked::Connections { command: Connections::List(which) } => ask::list(&processes()?, which, &show).await,
         Asked::Connections { command: Connections::Describe { id } } => ask::describe(&processes()?, &id, &show).await,

@@ -143,7 +143,7 @@ impl Demo {
             "mobile": ["123"],
             "mentoring": ["123"],
         });
-        json!({ "people": people, "conversations": conversations }).to_string()
+        json!({ "people": people, "conversations": conversations, "calls": true }).to_string()
     }
 
     /// What a person at a terminal needs to know.

@@ -336,7 +336,7 @@ async fn serve(config: Config, roles: Vec<Role>, is_demo: bool) -> anyhow::Resul
         "the demo's people have HS256 tokens: leave auth.jwt.algorithm, .public_key_file and .jwks_url out"
     );
     let demo = is_demo.then(|| Demo::new(&secrets.jwt_secret, Clock::System.now())).transpose()?;
-    let playground = is_demo.then(Playground::default);
+    let playground = is_demo.then(Playground::of_demo);
     let bus = if roles.iter().any(|role| role.is_on_the_bus()) {
         if config.bus.is_local() && config.store.is_shareable() {
             tracing::warn!("bus.url is local: other instances on this database would not be heard, nor hear this one");

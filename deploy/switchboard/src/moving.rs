@@ -12,13 +12,13 @@ pub mod import;
 use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context as _, bail, ensure};
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions, prost::Message as _};
+use prost_reflect::prost::Message as _;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use switchboard_proto::{
-    FILE_DESCRIPTOR_SET,
     chat::v1::{Conversation, Message, OpenConversationRequest},
     identity::v1::{Device, RegisterDeviceRequest, User},
+    reflect,
 };
 use uuid::Uuid;
 
@@ -53,6 +53,47 @@ impl Record {
             Self::Conversation(_) | Self::Opening(_) => "conversation",
             Self::Message(_) => "message",
         }
+    }
+
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what would be right.
+    pub fn read(line: &str) -> anyhow::Result<Self> {
+        let object: Map<String, Value> = serde_json::from_str(line).context("not a JSON object")?;
+        let mut fields = object.into_iter();
+        let (Some((key, value)), None) = (fields.next(), fields.next()) else {
+            bail!("one key is wanted: user, device, conversation or message");
+        };
+        let mut record = match key.as_str() {
+            "user" => Self::User(parse(USER, value)?),
+            "device" => Self::Device(parse(DEVICE, value)?),
+            "conversation" if value.get("created_at").is_some() => Self::Conversation(parse(CONVERSATION, value)?),
+            "conversation" => Self::Opening(
+                parse(OPENING, value)
+                    .context("without created_at it is a conversation to be opened, which has fewer fields")?,
+            ),
+            "message" => Self::Message(parse(MESSAGE, value)?),
+            other => bail!("`{other}` is not user, device, conversation or message"),
+        };
+        record.normalise()?;
+        Ok(record)
+    }
+
+    /// Writes a line, without its end: always the same one for the same record.
+    ///
+    /// # Errors
+    /// Never, unless the build is broken.
+    pub fn line(&self) -> anyhow::Result<String> {
+        let value = match self {
+            Self::User(user) => print(USER, user),
+            Self::Device(device) => print(DEVICE, device),
+            Self::Conversation(conversation) => print(CONVERSATION, conversation),
+            Self::Opening(opening) => print(OPENING, opening),
+            Self::Message(message) => print(MESSAGE, message),
+        }?;
+        // A map of serde_json is sorted, so that fields and profiles have one order.
+        Ok(Value::Object(Map::from_iter([(self.kind().to_owned(), value)])).to_string())
     }
 
     /// About how many bytes it takes in a call.
@@ -140,75 +181,12 @@ fn truncate(at: Option<&mut prost_types::Timestamp>) {
     }
 }
 
-/// Between lines and records.
-pub struct Format {
-    pool: DescriptorPool,
+fn parse<M: prost_reflect::prost::Message + Default>(name: &str, value: Value) -> anyhow::Result<M> {
+    reflect::from_json(name, value).map_err(anyhow::Error::from_boxed)
 }
 
-impl Format {
-    /// The protos of this build.
-    ///
-    /// # Errors
-    /// Never, unless the build is broken.
-    pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { pool: DescriptorPool::decode(FILE_DESCRIPTOR_SET)? })
-    }
-
-    /// Reads a line.
-    ///
-    /// # Errors
-    /// What is wrong with it, and what would be right.
-    pub fn read(&self, line: &str) -> anyhow::Result<Record> {
-        let object: Map<String, Value> = serde_json::from_str(line).context("not a JSON object")?;
-        let mut fields = object.into_iter();
-        let (Some((key, value)), None) = (fields.next(), fields.next()) else {
-            bail!("one key is wanted: user, device, conversation or message");
-        };
-        let mut record = match key.as_str() {
-            "user" => Record::User(self.parse(USER, value)?),
-            "device" => Record::Device(self.parse(DEVICE, value)?),
-            "conversation" if value.get("created_at").is_some() => {
-                Record::Conversation(self.parse(CONVERSATION, value)?)
-            }
-            "conversation" => Record::Opening(
-                self.parse(OPENING, value)
-                    .context("without created_at it is a conversation to be opened, which has fewer fields")?,
-            ),
-            "message" => Record::Message(self.parse(MESSAGE, value)?),
-            other => bail!("`{other}` is not user, device, conversation or message"),
-        };
-        record.normalise()?;
-        Ok(record)
-    }
-
-    fn parse<M: prost_reflect::prost::Message + Default>(&self, name: &str, value: Value) -> anyhow::Result<M> {
-        let descriptor = self.pool.get_message_by_name(name).with_context(|| format!("{name} is not in the protos"))?;
-        Ok(DynamicMessage::deserialize(descriptor, value)?.transcode_to()?)
-    }
-
-    /// Writes a line, without its end: always the same one for the same record.
-    ///
-    /// # Errors
-    /// Never, unless the build is broken.
-    pub fn write(&self, record: &Record) -> anyhow::Result<String> {
-        let value = match record {
-            Record::User(user) => self.print(USER, user),
-            Record::Device(device) => self.print(DEVICE, device),
-            Record::Conversation(conversation) => self.print(CONVERSATION, conversation),
-            Record::Opening(opening) => self.print(OPENING, opening),
-            Record::Message(message) => self.print(MESSAGE, message),
-        }?;
-        // A map of serde_json is sorted, so that fields and profiles have one order.
-        Ok(Value::Object(Map::from_iter([(record.kind().to_owned(), value)])).to_string())
-    }
-
-    fn print(&self, name: &str, message: &impl prost_reflect::prost::Message) -> anyhow::Result<Value> {
-        let descriptor = self.pool.get_message_by_name(name).with_context(|| format!("{name} is not in the protos"))?;
-        let mut dynamic = DynamicMessage::new(descriptor);
-        dynamic.transcode_from(message)?;
-        let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
-        Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
-    }
+fn print(name: &str, message: &impl prost_reflect::prost::Message) -> anyhow::Result<Value> {
+    reflect::to_json(name, message, &reflect::options()).map_err(anyhow::Error::from_boxed)
 }
 
 /// A device as its line.
@@ -278,21 +256,19 @@ mod tests {
 
     #[test]
     fn what_is_read_is_written() -> anyhow::Result<()> {
-        let format = Format::new()?;
         for line in [
             MESSAGE_LINE,
             r#"{"user":{"full_name":"Ä","id":"1","profiles":{"patient":"p","professional":"q"},"roles":["patient"]}}"#,
             r#"{"device":{"created_at":"2024-05-01T10:00:00Z","device_id":"d","inactive":true}}"#,
             r#"{"conversation":{"created_at":"2024-05-01T10:00:00Z","id":"550e8400-e29b-41d4-a716-446655440000","kind":"CONVERSATION_KIND_THERAPY","last_seq":3,"number":5,"participants":[{"role":"customer","user_id":"1"},{"role":"therapist","user_id":"2"}],"secondary":true,"status":"CONVERSATION_STATUS_CLOSED"}}"#,
         ] {
-            assert_eq!(format.write(&format.read(line)?)?, line);
+            assert_eq!(Record::read(line)?.line()?, line);
         }
         Ok(())
     }
 
     #[test]
     fn other_spellings_are_the_same_line() -> anyhow::Result<()> {
-        let format = Format::new()?;
         for (one, other) in [
             ("550e8400-e29b-41d4-a716-446655440000", "550E8400E29B41D4A716446655440000"),
             (r#""seq":3"#, r#""seq":"3""#),
@@ -302,14 +278,13 @@ mod tests {
             (r#""message_type":"MESSAGE_TYPE_TEXT","#, ""),
         ] {
             assert!(MESSAGE_LINE.contains(one));
-            assert_eq!(format.write(&format.read(&MESSAGE_LINE.replace(one, other))?)?, MESSAGE_LINE, "{other}");
+            assert_eq!(Record::read(&MESSAGE_LINE.replace(one, other))?.line()?, MESSAGE_LINE, "{other}");
         }
         Ok(())
     }
 
     #[test]
     fn what_is_wrong_is_told_with_what_is_right() -> anyhow::Result<()> {
-        let format = Format::new()?;
         for (line, told) in [
             ("", "not a JSON object"),
             ("{}", "one key is wanted"),
@@ -318,7 +293,7 @@ mod tests {
             (&MESSAGE_LINE.replace("created_at", "createdat"), "createdat"),
             (r#"{"conversation":{"status":"CONVERSATION_STATUS_CLOSED"}}"#, "without created_at"),
         ] {
-            let wrong = format!("{:#}", format.read(line).expect_err("wrong"));
+            let wrong = format!("{:#}", Record::read(line).expect_err("wrong"));
             assert!(wrong.contains(told), "{wrong}");
         }
         Ok(())

@@ -7,13 +7,13 @@
 use std::fmt;
 
 use anyhow::{Context as _, bail};
-use prost_reflect::{DescriptorPool, DynamicMessage, prost::Message};
+use prost_reflect::prost::Message;
 use serde_json::{Map, Value};
 use switchboard_chassis::grpc::Peer;
 use switchboard_proto::{
-    FILE_DESCRIPTOR_SET,
     chat::v1::{OpenConversationRequest, chat_service_client::ChatServiceClient},
     identity::v1::{RegisterDeviceRequest, UpsertUserRequest, User, identity_service_client::IdentityServiceClient},
+    reflect,
 };
 
 /// What was loaded.
@@ -50,12 +50,11 @@ enum Line {
 /// # Errors
 /// The first line that cannot be read, or that a service refused, by its number.
 pub async fn provision(lines: &str, identity: Peer, chat: Peer) -> anyhow::Result<Loaded> {
-    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET)?;
     let lines = lines
         .lines()
         .zip(1..)
         .filter(|(line, _)| !line.trim().is_empty())
-        .map(|(line, number)| Ok((number, read(&pool, line).with_context(|| format!("line {number}"))?)))
+        .map(|(line, number)| Ok((number, read(line).with_context(|| format!("line {number}"))?)))
         .collect::<anyhow::Result<Vec<(u32, Line)>>>()?;
 
     let (mut identity, mut chat) = (IdentityServiceClient::new(identity), ChatServiceClient::new(chat));
@@ -83,50 +82,45 @@ pub async fn provision(lines: &str, identity: Peer, chat: Peer) -> anyhow::Resul
     Ok(loaded)
 }
 
-fn read(pool: &DescriptorPool, line: &str) -> anyhow::Result<Line> {
+fn read(line: &str) -> anyhow::Result<Line> {
     let object: Map<String, Value> = serde_json::from_str(line).context("not a JSON object")?;
     let mut fields = object.into_iter();
     let (Some((key, value)), None) = (fields.next(), fields.next()) else {
         bail!("one key is wanted: user, device or conversation");
     };
     match key.as_str() {
-        "user" => Ok(Line::User(message(pool, "switchboard.identity.v1.User", value)?)),
-        "device" => Ok(Line::Device(message(pool, "switchboard.identity.v1.RegisterDeviceRequest", value)?)),
-        "conversation" => Ok(Line::Conversation(message(pool, "switchboard.chat.v1.OpenConversationRequest", value)?)),
+        "user" => Ok(Line::User(message("switchboard.identity.v1.User", value)?)),
+        "device" => Ok(Line::Device(message("switchboard.identity.v1.RegisterDeviceRequest", value)?)),
+        "conversation" => Ok(Line::Conversation(message("switchboard.chat.v1.OpenConversationRequest", value)?)),
         other => bail!("`{other}` is not user, device or conversation"),
     }
 }
 
-fn message<M: Message + Default>(pool: &DescriptorPool, name: &str, value: Value) -> anyhow::Result<M> {
-    let descriptor = pool.get_message_by_name(name).with_context(|| format!("{name} is not in the protos"))?;
-    Ok(DynamicMessage::deserialize(descriptor, value)?.transcode_to()?)
+fn message<M: Message + Default>(name: &str, value: Value) -> anyhow::Result<M> {
+    reflect::from_json(name, value).map_err(anyhow::Error::from_boxed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read_line(line: &str) -> anyhow::Result<Line> {
-        read(&DescriptorPool::decode(FILE_DESCRIPTOR_SET)?, line)
-    }
-
     #[test]
     fn fields_are_named_as_in_the_protos() {
         let Line::User(user) =
-            read_line(r#"{"user":{"id":"1","full_name":"A","profiles":{"patient":"p"},"roles":["patient"]}}"#)
+            read(r#"{"user":{"id":"1","full_name":"A","profiles":{"patient":"p"},"roles":["patient"]}}"#)
                 .expect("right")
         else {
             panic!("not a user")
         };
         assert_eq!((user.full_name.as_str(), user.profiles["patient"].as_str()), ("A", "p"));
         let Line::Conversation(conversation) =
-            read_line(r#"{"conversation":{"kind":"CONVERSATION_KIND_MOBILE","number":"123"}}"#).expect("right")
+            read(r#"{"conversation":{"kind":"CONVERSATION_KIND_MOBILE","number":"123"}}"#).expect("right")
         else {
             panic!("not a conversation")
         };
         assert_eq!(conversation.number, 123);
         for wrong in ["", "[]", "{}", r#"{"user":{"idd":"1"}}"#, r#"{"king":{}}"#, r#"{"user":{},"device":{}}"#] {
-            assert!(read_line(wrong).is_err(), "{wrong}");
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }

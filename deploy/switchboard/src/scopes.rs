@@ -71,14 +71,11 @@ pub const SCOPES: Scopes = &[
 mod tests {
     use std::collections::BTreeSet;
 
-    use prost_reflect::DescriptorPool;
-
     use super::*;
 
     #[test]
     fn every_method_of_every_service_is_there_once() {
-        let pool = DescriptorPool::decode(switchboard_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
-        let methods: BTreeSet<String> = pool
+        let methods: BTreeSet<String> = switchboard_proto::reflect::pool()
             .services()
             .flat_map(|service| {
                 let methods: Vec<_> =

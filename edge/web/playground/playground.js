@@ -1,5 +1,40 @@
 // Made by `npm run build` in edge/web from playground/src and client/src.
 
+// playground/src/calls.ts
+var AGAIN_MS = 3e3;
+var READY_MS = 2e3;
+var Calls = class {
+  page = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  sides = /* @__PURE__ */ new Map();
+  last = 0;
+  /** Told from now on, or not at all: what sockets cause before that is not heard. */
+  ready;
+  constructor() {
+    this.ready = new Promise((resolve) => {
+      this.listen(resolve);
+      setTimeout(resolve, READY_MS);
+    });
+  }
+  /** Hears of the sockets of another side, which are opened with this `name` until `end`. */
+  follow(hear) {
+    const side = `side-${++this.last}`;
+    this.sides.set(side, hear);
+    return { name: `${this.page}.${side}`, end: () => this.sides.delete(side) };
+  }
+  listen(begun) {
+    const events = new EventSource(`playground.calls?page=${this.page}`);
+    events.onopen = () => begun?.();
+    events.onmessage = ({ data }) => {
+      const call = JSON.parse(data);
+      this.sides.get(call.side)?.(call);
+    };
+    events.onerror = () => {
+      begun?.();
+      if (events.readyState === EventSource.CLOSED) setTimeout(() => this.listen(), AGAIN_MS);
+    };
+  }
+};
+
 // playground/src/dom.ts
 function element(tag, properties = {}, ...children) {
   const { data, aria, ...rest } = properties;
@@ -1580,12 +1615,15 @@ var Network = class {
   sockets = /* @__PURE__ */ new Set();
   isUp = true;
   WebSocket;
-  constructor() {
+  /** `calls`: the name under which somebody hears of the sockets' gRPC calls. */
+  constructor(calls2) {
     const network = this;
     this.WebSocket = class extends WebSocket {
       constructor(url, protocols) {
         if (!network.isUp) return nowhere();
-        super(url, protocols);
+        const to = new URL(url, location.href);
+        if (calls2) to.searchParams.set("calls", calls2);
+        super(to, protocols);
         const cut = { cut: () => this.cut() };
         network.sockets.add(cut);
         this.addEventListener("close", () => network.sockets.delete(cut));
@@ -1659,22 +1697,18 @@ function rosterView(roster, who2) {
 
 // playground/src/wire.ts
 var LINES_MAX2 = 200;
-var Wire = class {
-  log = element("div", { className: "frames", tabIndex: 0, role: "region" });
+var Log = class {
   root;
+  log;
   waiting = [];
-  constructor(who2) {
-    this.log.setAttribute("aria-label", `Frames of ${who2}`);
-    this.root = element("details", { className: "wire", open: true }, element("summary", {}, "Frames and close codes"), this.log);
+  constructor(className, title, label) {
+    this.log = element("div", { className, tabIndex: 0, role: "region", aria: { label } });
+    this.root = element("details", { className: "wire", open: true }, element("summary", {}, title), this.log);
   }
-  /** Follows a socket. */
-  follow(name, socket) {
-    socket.onStatus((status) => this.add(name, "state", status === "waiting" ? `waiting, next attempt in ${((socket.retryAt - Date.now()) / 1e3).toFixed(1)} s` : status));
-    socket.onTraffic((direction, text) => this.add(name, direction, text));
-    socket.onDisconnect(({ code, reason, comeBack: comeBack2 }) => {
-      const next = { yes: "comes back", later: "comes back later", credential: "needs another credential", no: "does not come back" }[comeBack2];
-      this.add(name, "closed", `${code} ${reason || "(no reason)"}: ${next}`);
-    });
+  add(kind, head, text) {
+    this.waiting.push(element("div", { data: { kind } }, element("b", {}, `${head} `), text));
+    if (this.waiting.length > LINES_MAX2) this.waiting.shift();
+    this.draw();
   }
   draw = atNextFrame(() => {
     const { log } = this;
@@ -1684,11 +1718,37 @@ var Wire = class {
     while (log.children.length > LINES_MAX2) log.firstChild.remove();
     if (stays) log.scrollTop = log.scrollHeight;
   });
-  add(name, kind, text) {
-    const sign = { sent: "↑", received: "↓", closed: "×", state: "·" }[kind];
-    this.waiting.push(element("div", { data: { kind } }, element("b", {}, `${sign} ${name} `), text));
-    if (this.waiting.length > LINES_MAX2) this.waiting.shift();
-    this.draw();
+};
+var Wire = class {
+  roots;
+  frames;
+  calls;
+  constructor(who2, hasCalls) {
+    this.frames = new Log("frames", "Frames and close codes", `Frames of ${who2}`);
+    this.calls = new Log("calls", "gRPC calls between the edge and the services", `gRPC calls for ${who2}`);
+    this.roots = hasCalls ? [this.frames.root, this.calls.root] : [this.frames.root];
+  }
+  /** Follows a socket. */
+  follow(name, socket) {
+    const add = (kind, text) => {
+      const sign = { sent: "↑", received: "↓", closed: "×", state: "·" }[kind];
+      this.frames.add(kind, `${sign} ${name}`, text);
+    };
+    socket.onStatus((status) => add("state", status === "waiting" ? `waiting, next attempt in ${((socket.retryAt - Date.now()) / 1e3).toFixed(1)} s` : status));
+    socket.onTraffic((direction, text) => add(direction, text));
+    socket.onDisconnect(({ code, reason, comeBack: comeBack2 }) => {
+      const next = { yes: "comes back", later: "comes back later", credential: "needs another credential", no: "does not come back" }[comeBack2];
+      add("closed", `${code} ${reason || "(no reason)"}: ${next}`);
+    });
+  }
+  /** Shows a call. */
+  called({ method, way, message, status, ms, missed }) {
+    if (missed) this.calls.add("state", "·", `${missed} calls are not shown: too many at once`);
+    const name = method.slice(method.lastIndexOf(".") + 1);
+    const outcome = status === void 0 ? "" : `${status}, ${ms} ms `;
+    const text = outcome + (message === void 0 ? "" : JSON.stringify(message));
+    const isFailed = status !== void 0 && status !== "Ok";
+    this.calls.add(isFailed ? "closed" : way === "asked" ? "sent" : "received", `${way === "asked" ? "→" : "←"} ${name}`, text);
   }
 };
 
@@ -1723,11 +1783,12 @@ function cookie(person, id) {
   }
   return conversation;
 }
-function openSide(person, partner, world2, choice2, ownWindow) {
-  const network = new Network();
+function openSide(person, partner, { world: world2, calls: calls2 }, choice2, ownWindow) {
+  const wire = new Wire(person.name, calls2 !== void 0);
+  const called = calls2?.follow((call) => wire.called(call));
+  const network = new Network(called?.name);
   const options = { WebSocket: network.WebSocket, after: "@0" };
   const conversation = new Conversation(chatSocket(person, world2.conversations[person.protocol] ?? [], options));
-  const wire = new Wire(person.name);
   const sockets = [];
   const follow = (name, socket) => {
     wire.follow(name, socket);
@@ -1786,7 +1847,7 @@ function openSide(person, partner, world2, choice2, ownWindow) {
     element("div", { className: "line" }, partnerDot, element("span", {}, "Unread ", unread), element("label", {}, cable, " Network"), ownWindow),
     ...chat,
     ...extras,
-    wire.root
+    ...wire.roots
   );
   let isLookedAt = false;
   const look = (now) => () => {
@@ -1803,7 +1864,11 @@ function openSide(person, partner, world2, choice2, ownWindow) {
   root.addEventListener("pointerleave", () => look(root.contains(document.activeElement))());
   conversation.subscribe(showUnread);
   showUnread();
-  return { root, close: () => sockets.forEach((socket) => socket.close()) };
+  const close = () => {
+    for (const socket of sockets) socket.close();
+    called?.end();
+  };
+  return { root, close };
 }
 
 // playground/src/somebody.ts
@@ -1916,7 +1981,7 @@ function show(world2) {
   open = sides.map(([person, partner, label, choose]) => {
     const href = `#${protocol}/${encodeURIComponent(person.id)}`;
     const window2 = element("a", { href, target: "_blank", rel: "noopener", className: "own-window" }, "Own window", element("span", { className: "unseen" }, ` of ${person.name}`));
-    return openSide(person, partner, world2, choice(world2, person, label, choose), window2);
+    return openSide(person, partner, { world: world2, calls }, choice(world2, person, label, choose), window2);
   });
   stage.replaceChildren(...open.map(({ root }) => root));
   if (open.length === 0) stage.append(element("p", {}, "Nobody is known here yet: add two people below."));
@@ -1926,6 +1991,7 @@ function show(world2) {
 }
 for (const protocol of PROTOCOLS) tabs.append(element("a", { href: `#${protocol}` }, protocol));
 var world;
+var calls;
 window.addEventListener("hashchange", () => turn(world));
 turn(world);
 try {
@@ -1936,6 +2002,7 @@ try {
       else location.hash = protocol;
     })
   );
+  if (known.calls) await (calls = new Calls()).ready;
   world = known;
   turn(world);
 } catch (error) {

@@ -2,28 +2,26 @@
 
 use std::io::Write as _;
 
-use anyhow::Context as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions, prost::Message};
+use prost_reflect::prost::Message;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 use switchboard_chassis::{Clock, clock};
 use switchboard_proto::{
-    FILE_DESCRIPTOR_SET,
     chat::v1::{MessageStatus, MessageType},
     edge::v1::{Connection, Protocol, TailConversationResponse, connection::Who, tail_conversation_response::Event},
     presence::v1::{OnlineUser, Presence},
+    reflect,
 };
 use tonic::Status;
 
 /// See the module.
 pub(super) struct Show {
-    pool: DescriptorPool,
     is_json: bool,
 }
 
 impl Show {
-    pub(super) fn new(is_json: bool) -> anyhow::Result<Self> {
-        Ok(Self { pool: DescriptorPool::decode(FILE_DESCRIPTOR_SET)?, is_json })
+    pub(super) fn new(is_json: bool) -> Self {
+        Self { is_json }
     }
 
     /// A process that did not do what it was asked.
@@ -51,7 +49,7 @@ impl Show {
         message: &M,
         sentence: &str,
     ) -> anyhow::Result<()> {
-        let object = if self.is_json { self.as_json(name, message)? } else { Value::Null };
+        let object = if self.is_json { as_json(name, message)? } else { Value::Null };
         self.say(address, object, sentence)
     }
 
@@ -59,7 +57,7 @@ impl Show {
         if self.is_json {
             for (address, connections) in answers {
                 for connection in connections {
-                    self.object(address, self.as_json("switchboard.edge.v1.Connection", connection)?)?;
+                    self.object(address, as_json("switchboard.edge.v1.Connection", connection)?)?;
                 }
             }
             return Ok(());
@@ -93,7 +91,7 @@ impl Show {
 
     pub(super) fn connection(&self, address: &str, connection: &Connection) -> anyhow::Result<()> {
         if self.is_json {
-            return self.object(address, self.as_json("switchboard.edge.v1.Connection", connection)?);
+            return self.object(address, as_json("switchboard.edge.v1.Connection", connection)?);
         }
         let passed = |frames: u32, bytes: u64| format!("{frames} frames, {bytes} bytes");
         for (name, value) in [
@@ -119,7 +117,7 @@ impl Show {
     pub(super) fn online(&self, address: &str, users: &[OnlineUser]) -> anyhow::Result<()> {
         if self.is_json {
             for user in users {
-                self.object(address, self.as_json("switchboard.presence.v1.OnlineUser", user)?)?;
+                self.object(address, as_json("switchboard.presence.v1.OnlineUser", user)?)?;
             }
             return Ok(());
         }
@@ -130,7 +128,7 @@ impl Show {
     pub(super) fn presences(&self, address: &str, presences: &[Presence]) -> anyhow::Result<()> {
         if self.is_json {
             for presence in presences {
-                self.object(address, self.as_json("switchboard.presence.v1.Presence", presence)?)?;
+                self.object(address, as_json("switchboard.presence.v1.Presence", presence)?)?;
             }
             return Ok(());
         }
@@ -144,7 +142,7 @@ impl Show {
     /// Something that happened in a conversation.
     pub(super) fn event(&self, address: &str, told: &TailConversationResponse) -> anyhow::Result<()> {
         if self.is_json {
-            return self.object(address, self.as_json("switchboard.edge.v1.TailConversationResponse", told)?);
+            return self.object(address, as_json("switchboard.edge.v1.TailConversationResponse", told)?);
         }
         let Some(event) = &told.event else { return Ok(()) };
         let (at, said) = match event {
@@ -186,22 +184,15 @@ impl Show {
         line(&format!("{} {}", time(at), plain(&said)))
     }
 
-    fn as_json<M: Message>(&self, name: &str, message: &M) -> anyhow::Result<Value> {
-        let descriptor = self.pool.get_message_by_name(name).with_context(|| format!("{name} is not in the protos"))?;
-        let mut dynamic = DynamicMessage::new(descriptor);
-        dynamic.transcode_from(message)?;
-        let options = SerializeOptions::new()
-            .use_proto_field_name(true)
-            .skip_default_fields(false)
-            .stringify_64_bit_integers(false);
-        Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
-    }
-
     /// A line of JSON, with who said it.
     fn object(&self, address: &str, mut object: Value) -> anyhow::Result<()> {
         object["process"] = address.into();
         line(&object.to_string())
     }
+}
+
+fn as_json(name: &str, message: &impl Message) -> anyhow::Result<Value> {
+    reflect::to_json(name, message, &reflect::options().skip_default_fields(false)).map_err(anyhow::Error::from_boxed)
 }
 
 /// To standard output. Whoever stops reading has read enough.

@@ -11,7 +11,7 @@ use switchboard_proto::{
 };
 use tonic::Status;
 
-use super::{Format, Record, Tally, device_line};
+use super::{Record, Tally, device_line};
 
 const PEOPLE_PAGE: i32 = 2_000;
 const CONVERSATIONS_PAGE: i32 = 200;
@@ -28,7 +28,7 @@ pub async fn export(
     chat: Peer,
     since: Option<Timestamp>,
 ) -> anyhow::Result<Tally> {
-    let mut lines = Lines { format: Format::new()?, out, tally: Tally::default() };
+    let mut lines = Lines { out, tally: Tally::default() };
     let mut identity = IdentityServiceClient::new(identity);
     let mut page_token = String::new();
     loop {
@@ -147,7 +147,6 @@ fn told(what: &str, status: &Status) -> anyhow::Error {
 }
 
 struct Lines<'a, W> {
-    format: Format,
     out: &'a mut W,
     tally: Tally,
 }
@@ -155,7 +154,7 @@ struct Lines<'a, W> {
 impl<W: Write> Lines<'_, W> {
     fn write(&mut self, mut record: Record) -> anyhow::Result<()> {
         record.normalise()?;
-        let line = self.format.write(&record)?;
+        let line = record.line()?;
         self.tally.add(record.kind(), &line);
         writeln!(self.out, "{line}").context("cannot write")
     }

@@ -25,7 +25,7 @@ use switchboard_proto::{
 use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
 
-use super::{Format, Record, Tally, device_line};
+use super::{Record, Tally, device_line};
 
 /// Longer lines are none of ours: a message is at most 64 KiB of text and 16 KiB of metadata.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -114,11 +114,10 @@ impl fmt::Display for Verified {
 /// # Errors
 /// All lines that cannot, or the first twenty, by their numbers.
 pub fn check(mut input: impl BufRead) -> anyhow::Result<()> {
-    let format = Format::new()?;
     let mut wrong = Vec::new();
     let mut lines = Lines::new(&mut input);
     loop {
-        match lines.next(&format) {
+        match lines.next() {
             Ok(None) => break,
             Ok(Some(_)) => {}
             Err(error) if lines.is_broken => return Err(error),
@@ -138,7 +137,6 @@ pub fn check(mut input: impl BufRead) -> anyhow::Result<()> {
 /// # Errors
 /// The first line that cannot be read, or that a service refused, by its number. What came before it is stored.
 pub async fn import(mut input: impl BufRead, identity: Peer, chat: Peer) -> anyhow::Result<Imported> {
-    let format = Format::new()?;
     let mut stock = Stock {
         identity: IdentityServiceClient::new(identity),
         chat: ChatServiceClient::new(chat),
@@ -146,8 +144,8 @@ pub async fn import(mut input: impl BufRead, identity: Peer, chat: Peer) -> anyh
         batches: Batches::default(),
     };
     let mut lines = Lines::new(&mut input);
-    while let Some((number, record)) = lines.next(&format)? {
-        stock.imported.tally.add(record.kind(), &format.write(&record)?);
+    while let Some((number, record)) = lines.next()? {
+        stock.imported.tally.add(record.kind(), &record.line()?);
         if number.is_multiple_of(100_000) {
             tracing::info!(lines = number, "importing");
         }
@@ -167,13 +165,11 @@ pub async fn verify(mut input: impl BufRead, identity: Peer, chat: Peer) -> anyh
     let mut comparison = Comparison {
         identity: IdentityServiceClient::new(identity),
         chat: ChatServiceClient::new(chat),
-        format: Format::new()?,
         verified: Verified::default(),
         batches: Batches::default(),
     };
-    let format = Format::new()?;
     let mut lines = Lines::new(&mut input);
-    while let Some((number, record)) = lines.next(&format)? {
+    while let Some((number, record)) = lines.next()? {
         if comparison.batches.push(number, record) {
             comparison.compare().await?;
         }
@@ -197,7 +193,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
     }
 
     /// The next record and the number of its line; blank lines are passed over.
-    fn next(&mut self, format: &Format) -> anyhow::Result<Option<(u64, Record)>> {
+    fn next(&mut self) -> anyhow::Result<Option<(u64, Record)>> {
         loop {
             self.buffer.clear();
             self.number += 1;
@@ -216,7 +212,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
             if text.trim().is_empty() {
                 continue;
             }
-            return Ok(Some((number, format.read(text).with_context(|| format!("line {number}"))?)));
+            return Ok(Some((number, Record::read(text).with_context(|| format!("line {number}"))?)));
         }
     }
 }
@@ -382,7 +378,6 @@ fn refused(numbers: &[u64], status: &Status) -> anyhow::Error {
 struct Comparison {
     identity: IdentityServiceClient<Peer>,
     chat: ChatServiceClient<Peer>,
-    format: Format,
     verified: Verified,
     batches: Batches,
 }
@@ -502,13 +497,13 @@ impl Comparison {
 
     fn one(&mut self, number: u64, line: Record, held: Option<Record>) -> anyhow::Result<()> {
         let kind = line.kind();
-        let line = self.format.write(&line)?;
+        let line = line.line()?;
         self.verified.file.add(kind, &line);
         let difference = match held {
             None => format!("line {number}: the {kind} is not there: import the file again"),
             Some(mut held) => {
                 held.normalise()?;
-                let held = self.format.write(&held)?;
+                let held = held.line()?;
                 self.verified.held.add(kind, &held);
                 if held == line {
                     return Ok(());

@@ -1,5 +1,6 @@
 // The playground: pick a protocol and two people, and see both sides. `#therapy` shows both, `#therapy/123` one alone, and
 // `#live` what the process does.
+import { Calls } from './calls.js';
 import { element } from './dom.js';
 import { Live } from './live/view.js';
 import { PROTOCOLS, fetchWorld, type Person, type ProtocolName, type World } from './people.js';
@@ -78,7 +79,7 @@ function show(world: World): void {
   open = sides.map(([person, partner, label, choose]) => {
     const href = `#${protocol}/${encodeURIComponent(person.id)}`;
     const window = element('a', { href, target: '_blank', rel: 'noopener', className: 'own-window' }, 'Own window', element('span', { className: 'unseen' }, ` of ${person.name}`));
-    return openSide(person, partner, world, choice(world, person, label, choose), window);
+    return openSide(person, partner, { world, calls }, choice(world, person, label, choose), window);
   });
   stage.replaceChildren(...open.map(({ root }) => root));
   if (open.length === 0) stage.append(element('p', {}, 'Nobody is known here yet: add two people below.'));
@@ -91,6 +92,7 @@ function show(world: World): void {
 for (const protocol of PROTOCOLS) tabs.append(element('a', { href: `#${protocol}` }, protocol));
 
 let world: World | undefined;
+let calls: Calls | undefined;
 window.addEventListener('hashchange', () => turn(world));
 turn(world);
 try {
@@ -101,6 +103,7 @@ try {
       else location.hash = protocol;
     }),
   );
+  if (known.calls) await (calls = new Calls()).ready;
   world = known;
   turn(world);
 } catch (error) {

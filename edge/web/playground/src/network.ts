@@ -6,12 +6,15 @@ export class Network {
   private isUp = true;
   readonly WebSocket: NonNullable<Options['WebSocket']>;
 
-  constructor() {
+  /** `calls`: the name under which somebody hears of the sockets' gRPC calls. */
+  constructor(calls?: string) {
     const network = this;
     this.WebSocket = class extends WebSocket {
       constructor(url: string, protocols?: string[]) {
         if (!network.isUp) return nowhere() as never;
-        super(url, protocols);
+        const to = new URL(url, location.href);
+        if (calls) to.searchParams.set('calls', calls);
+        super(to, protocols);
         const cut = { cut: (): void => this.cut() };
         network.sockets.add(cut);
         this.addEventListener('close', () => network.sockets.delete(cut));

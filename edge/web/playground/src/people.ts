@@ -18,6 +18,8 @@ export interface World {
   people: Person[];
   /** The ids of each protocol's conversation, as its URL takes them. */
   conversations: Partial<Record<ProtocolName, string[]>>;
+  /** Whether the server tells which gRPC calls it makes for this page's sockets. */
+  calls?: boolean;
 }
 
 /** Asks the server; it may have just begun, and not know yet. */

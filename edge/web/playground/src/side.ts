@@ -12,6 +12,7 @@ import {
   type Status,
 } from 'switchboard-client';
 import { Conversation, Inbox, Position, Roster, type AnyChatSocket } from 'switchboard-client/state';
+import type { Calls } from './calls.js';
 import { chatView } from './chat.js';
 import { element } from './dom.js';
 import { mapView } from './map.js';
@@ -62,11 +63,12 @@ function cookie(person: Person, id: string): string {
 }
 
 /** Opens a person's sockets and shows them. `partner` is whose presence is looked at. */
-export function openSide(person: Person, partner: Person | undefined, world: World, choice: HTMLElement, ownWindow: HTMLElement): Side {
-  const network = new Network();
+export function openSide(person: Person, partner: Person | undefined, { world, calls }: { world: World; calls: Calls | undefined }, choice: HTMLElement, ownWindow: HTMLElement): Side {
+  const wire = new Wire(person.name, calls !== undefined);
+  const called = calls?.follow((call) => wire.called(call));
+  const network = new Network(called?.name);
   const options: Options = { WebSocket: network.WebSocket, after: '@0' };
   const conversation = new Conversation(chatSocket(person, world.conversations[person.protocol] ?? [], options));
-  const wire = new Wire(person.name);
   const sockets: Socket[] = [];
   const follow = <S extends Socket<any, any>>(name: string, socket: S): S => {
     wire.follow(name, socket as Socket);
@@ -132,7 +134,7 @@ export function openSide(person: Person, partner: Person | undefined, world: Wor
     element('div', { className: 'line' }, partnerDot, element('span', {}, 'Unread ', unread), element('label', {}, cable, ' Network'), ownWindow),
     ...chat,
     ...extras,
-    wire.root,
+    ...wire.roots,
   );
   // What is looked at is read: where the keyboard or the pointer is.
   let isLookedAt = false;
@@ -150,5 +152,9 @@ export function openSide(person: Person, partner: Person | undefined, world: Wor
   root.addEventListener('pointerleave', () => look(root.contains(document.activeElement))());
   conversation.subscribe(showUnread);
   showUnread();
-  return { root, close: () => sockets.forEach((socket) => socket.close()) };
+  const close = (): void => {
+    for (const socket of sockets) socket.close();
+    called?.end();
+  };
+  return { root, close };
 }

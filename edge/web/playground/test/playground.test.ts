@@ -44,6 +44,13 @@ async function alone(protocol: string, id: string, name: string, look?: Look & {
   return end;
 }
 
+/** Where a page hears of its gRPC calls. */
+const NAME = '0123456789abcdef';
+const CALLS = `/playground.calls?page=${NAME}`;
+
+/** A line among somebody's gRPC calls. */
+const call = (end: Locator, text: RegExp): Locator => end.locator('.calls > div', { hasText: text });
+
 /** The texts that somebody sees. */
 const texts = (end: Locator): Promise<string[]> => end.locator('.messages .text').allTextContents();
 
@@ -67,8 +74,9 @@ describe('what is served', () => {
   test('only where it is switched on; then without people, for credentials of your own', async () => {
     const [off, on] = await Promise.all([Server.start({}, 'serve'), Server.start({ SWITCHBOARD_EDGE__PLAYGROUND: 'true' }, 'serve')]);
     try {
-      for (const path of ['/', '/playground.js', '/playground.css', '/playground.json', '/playground.metrics']) expect((await fetch(off.url + path)).status).toBe(404);
+      for (const path of ['/', '/playground.js', '/playground.css', '/playground.json', '/playground.metrics', CALLS]) expect((await fetch(off.url + path)).status).toBe(404);
       expect(await (await fetch(`${on.url}/playground.json`)).json()).toEqual({ people: [], conversations: {} });
+      expect((await fetch(on.url + CALLS)).status, 'services know more than people of a real system may see').toBe(404);
       // Both must be known before they can meet: a good token makes it so.
       for (const [id, role] of [['123', 'customer'], ['456', 'therapist']] as const) {
         const socket = new WebSocket(`ws://${on.host}/ws/presence/?token=${sign(id, 600, [role])}`);
@@ -89,9 +97,86 @@ describe('what is served', () => {
       await connected(side(page, 'Somebody 1'));
       await write(side(page, 'Somebody 2'), 'by tokens of our own');
       await messages(side(page, 'Somebody 1'), 'Somebody 1').filter({ hasText: 'by tokens of our own' }).waitFor();
+      expect(await page.locator('.calls').count()).toBe(0);
     } finally {
       await Promise.all([off.stop(), on.stop()]);
     }
+  });
+});
+
+describe('gRPC calls beneath the frames', () => {
+  test('what the edge asks for somebody, and what services answer', async () => {
+    const [clara, ed] = [await alone('consultation', '801', 'Clara Client'), await alone('consultation', '802', 'Ed Expert')];
+    await call(clara, /^→ IdentityService\/Authenticate {"token":"eyJ.*… \(\d+ characters\)"}$/).first().waitFor();
+    await call(clara, /^← IdentityService\/Authenticate Ok, [\d.]+ ms {"principal":.*"full_name":"Clara Client"/).first().waitFor();
+    for (const stream of ['ChatService/Converse', 'PresenceService/Track', 'NotificationService/Subscribe']) {
+      await call(clara, new RegExp(`^→ ${stream} {"join":.*"session":"\\d+"}$`)).waitFor();
+      await call(clara, new RegExp(`^← ${stream} {.*"joined":`)).waitFor();
+    }
+    await write(clara, 'seen below');
+    await call(clara, /^→ ChatService\/Converse {"request":"\d+","send":{.*"content":"seen below"/).waitFor();
+    await call(clara, /^← ChatService\/Converse {"answer":{.*"content":"seen below"/).waitFor();
+    await call(ed, /^← ChatService\/Converse {"message":{.*"content":"seen below"/).waitFor();
+    expect(await call(ed, /→ .*seen below/).count(), 'each side its own').toBe(0);
+    await clara.getByRole('region', { name: 'Notifications' }).getByRole('button', { name: 'Mark read' }).first().click();
+    await call(clara, /^→ NotificationService\/Subscribe {"read":/).waitFor();
+  });
+
+  test('a refusal is one', async () => {
+    const page = await visit('clinic');
+    await page.getByText('Somebody else').click();
+    const form = page.locator('.somebody form');
+    await form.getByLabel('Protocol').selectOption('clinic');
+    await form.getByLabel('Conversation').fill(CLINIC_CHAT);
+    await form.getByLabel('Role').fill('patient');
+    await form.getByLabel('Credential').fill(sign('701', -10));
+    await form.getByRole('button', { name: 'Add' }).click();
+    await page.getByRole('combobox', { name: 'On the left' }).selectOption({ label: 'Somebody 13, patient' });
+    const refused = call(side(page, 'Somebody 13'), /^← IdentityService\/Authenticate Unauthenticated: /);
+    await refused.first().waitFor();
+    expect(await refused.first().getAttribute('data-kind')).toBe('closed');
+  });
+
+  test('each page hears of its own sockets, and no other page may ask', async () => {
+    const hear = async (page: string): Promise<{ text(): string; end(): void }> => {
+      const stop = new AbortController();
+      const { body, headers } = await fetch(`${server.url}/playground.calls?page=${page}`, { signal: stop.signal });
+      expect(headers.get('content-type')).toBe('text/event-stream');
+      expect(headers.get('cache-control')).toBe('no-store');
+      let text = '';
+      void body!.pipeThrough(new TextDecoderStream()).pipeTo(new WritableStream({ write: (chunk) => void (text += chunk) })).catch(() => {});
+      return { text: () => text, end: () => stop.abort() };
+    };
+    const other = 'fedcba9876543210';
+    const [own, others] = [await hear(NAME), await hear(other)];
+    try {
+      const talk = async (name: string, message: string): Promise<void> => {
+        const socket = new WebSocket(`ws://${server.host}/ws/chat/${CONSULTATION}/?token=${sign('801')}&calls=${name}`);
+        await once(socket, 'open');
+        socket.send(JSON.stringify({ type: 'chat_message', message }));
+        await once(socket, 'message');
+        socket.close();
+        await once(socket, 'close');
+      };
+      await talk('not-a-name', 'of nobody');
+      await talk(`${other}.x`, 'of another');
+      await talk(`${NAME}.x`, 'of my own');
+      await expect.poll(own.text).toMatch(/"leave"/);
+      expect(own.text()).toContain('of my own');
+      expect(own.text()).not.toMatch(/of another|of nobody/);
+      expect(others.text()).toMatch(/of another/);
+    } finally {
+      own.end();
+      others.end();
+    }
+    const status = async (path: string, init: RequestInit = {}): Promise<number> => {
+      const answer = await fetch(server.url + path, init);
+      await answer.body?.cancel();
+      return answer.status;
+    };
+    expect(await status(CALLS, { method: 'POST' })).toBe(405);
+    for (const path of ['/playground.calls', '/playground.calls?page=short', '/playground.calls?page=0123456789abcde%2F']) expect(await status(path)).toBe(400);
+    expect(await status(CALLS, { headers: { origin: 'https://elsewhere.example' } })).toBe(403);
   });
 });
 
@@ -246,6 +331,13 @@ describe('when things go wrong', () => {
       await other.begin();
       await messages(theo, 'Theo Therapist').filter({ hasText: 'while it was away' }).waitFor();
       expect((await texts(theo)).filter((text) => text === 'while it was away')).toHaveLength(1);
+      // Its gRPC calls are told again, too, when the browser has asked again.
+      await expect
+        .poll(async () => {
+          await write(theo, 'after it');
+          return call(theo, /→ ChatService\/Converse .*"after it"/).count();
+        }, { interval: 500 })
+        .toBeGreaterThan(0);
     } finally {
       await other.stop();
     }
@@ -308,7 +400,7 @@ describe('when things go wrong', () => {
       const seen = (await texts(ed)).filter((text) => text.startsWith('flood'));
       expect(seen.at(-1)).toBe('flood 1000');
       expect(seen, 'in order, none twice').toEqual(Array.from({ length: seen.length }, (_, index) => `flood ${1_000 - seen.length + index + 1}`));
-      expect(await page.locator('.frames > div').count(), 'and does not grow for ever').toBeLessThanOrEqual(400);
+      for (const log of ['.frames', '.calls']) expect(await page.locator(`${log} > div`).count(), 'and does not grow for ever').toBeLessThanOrEqual(400);
     } finally {
       clearInterval(flood);
       sender.close();
@@ -351,7 +443,7 @@ describe('for everybody', () => {
         return at?.getAttribute('aria-label') ?? at?.closest('label')?.textContent?.trim() ?? at?.textContent?.trim() ?? '';
       });
     const stops: string[] = [];
-    for (let tab = 0; tab < 25 && !stops.includes('Somebody else, by a credential of yours'); tab += 1) {
+    for (let tab = 0; tab < 30 && !stops.includes('Somebody else, by a credential of yours'); tab += 1) {
       await page.keyboard.press('Tab');
       stops.push(await focused());
       if (stops.at(-1) === 'Write as Dora Doctor') {
@@ -361,8 +453,8 @@ describe('for everybody', () => {
     }
     expect(stops).toEqual([
       ...['consultation', 'therapy', 'clinic', 'mobile', 'mentoring', 'live'],
-      ...['On the left', 'Network', 'Own window of Pat Patient', 'Messages of Pat Patient', 'Write as Pat Patient', 'Send', 'Frames and close codes', 'Frames of Pat Patient'],
-      ...['On the right', 'Network', 'Own window of Dora Doctor', 'Messages of Dora Doctor', 'Write as Dora Doctor', 'Send', 'Frames and close codes', 'Frames of Dora Doctor'],
+      ...['On the left', 'Network', 'Own window of Pat Patient', 'Messages of Pat Patient', 'Write as Pat Patient', 'Send', 'Frames and close codes', 'Frames of Pat Patient', 'gRPC calls between the edge and the services', 'gRPC calls for Pat Patient'],
+      ...['On the right', 'Network', 'Own window of Dora Doctor', 'Messages of Dora Doctor', 'Write as Dora Doctor', 'Send', 'Frames and close codes', 'Frames of Dora Doctor', 'gRPC calls between the edge and the services', 'gRPC calls for Dora Doctor'],
       'Somebody else, by a credential of yours',
     ]);
     await messages(side(page, 'Pat Patient'), 'Pat Patient').filter({ hasText: 'typed, not clicked' }).waitFor();
