@@ -45,7 +45,7 @@ use crate::{
     playground, rest,
     room::SocketPlace,
     routes::{self, Route, Target},
-    session::{self, Handler, Heartbeat, Seat},
+    session::{Handler, Heartbeat, Seat, Session},
     upgrade::{self, Wire},
 };
 
@@ -305,22 +305,26 @@ async fn secured(tls: &ServerTls, stream: TcpStream, peer: SocketAddr, within: D
 }
 
 /// Serves a socket from its upgrade to its end.
-async fn sit<H: Handler>(
+fn sit<H: Handler>(
     on_upgrade: OnUpgrade,
     seat: Box<Seat<H>>,
     heartbeat: Heartbeat,
     (place, tap): (Option<SocketPlace>, Option<Arc<Tap>>),
-) {
+) -> impl Future<Output = ()> + Send {
     // Boxed, as it comes once.
-    if let Some(socket) = Box::pin(upgrade::socket(on_upgrade)).await {
-        let session = session::run::<Wire, H>(socket, seat, heartbeat);
-        match tap {
-            None => session.await,
-            // Boxed, as it is of demonstrations.
-            tap => Box::pin(calls::tapped(tap, session)).await,
+    let opening = Box::pin(async move {
+        upgrade::socket(on_upgrade).await.map(|socket| Session::<Wire, H>::new(socket, seat, heartbeat))
+    });
+    async move {
+        if let Some(session) = opening.await {
+            match tap {
+                None => session.serve().await,
+                // Boxed, as it is of demonstrations.
+                tap => Box::pin(calls::tapped(tap, session.serve())).await,
+            }
         }
+        drop(place);
     }
-    drop(place);
 }
 
 /// Sets a response's status.

@@ -1,6 +1,13 @@
 //! One loop for every socket.
 
-use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture};
 use switchboard_chassis::{
@@ -10,7 +17,7 @@ use switchboard_chassis::{
 use switchboard_proto::wire::Wire;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -115,7 +122,7 @@ pub(crate) trait Handler: Send {
     fn hear<S: Io>(
         &mut self,
         told: &Told<Self::Wire>,
-        answered: Option<Pending<Self::Wire>>,
+        answered: Option<&Pending<Self::Wire>>,
         out: &mut Out<'_, S>,
     ) -> impl Future<Output = Result<Heard, End>> + Send;
     /// The stream broke.
@@ -141,13 +148,21 @@ impl<'a, S: Io> Out<'a, S> {
         Self(socket)
     }
 
-    pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
+    pub(crate) fn feed(&mut self, text: Utf8Bytes) -> impl Future<Output = Result<(), End>> + Send {
         self.0.gave(text.len());
-        written(self.0.feed(Message::Text(text))).await
+        self.give(Message::Text(text))
     }
 
-    pub(crate) async fn flush(&mut self) -> Result<(), End> {
-        written(self.0.flush()).await
+    fn give(&mut self, message: Message) -> impl Future<Output = Result<(), End>> + Send {
+        let mut message = Some(message);
+        written(move |cx| {
+            ready!(self.0.poll_ready_unpin(cx))?;
+            Poll::Ready(message.take().map_or(Ok(()), |message| self.0.start_send_unpin(message)))
+        })
+    }
+
+    pub(crate) fn flush(&mut self) -> impl Future<Output = Result<(), End>> + Send {
+        written(|cx| self.0.poll_flush_unpin(cx))
     }
 }
 
@@ -250,9 +265,14 @@ pub(crate) struct Seat<H: Handler> {
     pub(crate) traces: Traces,
 }
 
-struct Session<S, H: Handler> {
+/// A visitor on a socket.
+///
+/// All of it is in one place on the heap from the beginning: a future has room for every place that something is moved to,
+/// and an idle socket would hold it.
+pub(crate) struct Session<S, H: Handler> {
     socket: Counted<S>,
     seat: Box<Seat<H>>,
+    heartbeat: Heartbeat,
     /// Another token is being checked.
     refreshing: Option<BoxFuture<'static, Refreshed>>,
     /// A pause before it joins again.
@@ -261,30 +281,23 @@ struct Session<S, H: Handler> {
     answering: (Span, Span),
 }
 
-/// Serves a socket until it ends.
-///
-/// All of it is in one place on the heap from the beginning: a future has room for every place that something is moved to,
-/// and an idle socket would hold it.
-pub(crate) fn run<S: Io, H: Handler>(
-    socket: WebSocketStream<S>,
-    seat: Box<Seat<H>>,
-    heartbeat: Heartbeat,
-) -> impl Future<Output = ()> + Send {
-    let socket = Counted::new(socket, seat.connection.clone(), seat.open.0.sent.clone());
-    let answering = <(Span, Span)>::default();
-    serve(Box::new(Session { socket, seat, refreshing: None, rejoin: None, answering }), heartbeat)
-}
-
-async fn serve<S: Io, H: Handler>(mut session: Box<Session<S, H>>, heartbeat: Heartbeat) {
-    // Boxed, as it comes once.
-    let end = match Box::pin(session.begin()).await {
-        Ok(()) => session.talk(heartbeat).await,
-        Err(end) => end,
-    };
-    Box::pin(session.end(end)).await;
-}
-
 impl<S: Io, H: Handler> Session<S, H> {
+    pub(crate) fn new(socket: WebSocketStream<S>, seat: Box<Seat<H>>, heartbeat: Heartbeat) -> Box<Self> {
+        let socket = Counted::new(socket, seat.connection.clone(), seat.open.0.sent.clone());
+        let answering = <(Span, Span)>::default();
+        Box::new(Self { socket, seat, heartbeat, refreshing: None, rejoin: None, answering })
+    }
+
+    /// Serves it until it ends.
+    pub(crate) async fn serve(mut self: Box<Self>) {
+        // Boxed, as it comes once.
+        let end = match Box::pin(self.begin()).await {
+            Ok(()) => self.talk().await,
+            Err(end) => end,
+        };
+        Box::pin(self.end(end)).await;
+    }
+
     async fn begin(&mut self) -> Result<(), End> {
         let Seat { handler, asking, .. } = &mut *self.seat;
         handler.begin(asking, &mut Out::new(&mut self.socket)).await?;
@@ -305,11 +318,12 @@ impl<S: Io, H: Handler> Session<S, H> {
         }
     }
 
-    async fn talk(&mut self, heartbeat: Heartbeat) -> End {
+    async fn talk(&mut self) -> End {
+        let Heartbeat { ping_interval, idle_timeout } = self.heartbeat;
         let mut heard_at = Instant::now();
         let never = heard_at + Duration::from_secs(365 * 24 * 3600);
         let mut expiry = self.seat.credential.expires_at.unwrap_or(never);
-        let mut ping_at = heard_at + heartbeat.ping_interval;
+        let mut ping_at = heard_at + ping_interval;
         let mut tick = pin!(sleep_until(ping_at.min(expiry)));
         loop {
             let is_reading =
@@ -344,15 +358,16 @@ impl<S: Io, H: Handler> Session<S, H> {
                     let now = Instant::now();
                     if now >= expiry {
                         Err(End::Goodbye(self.seat.handler.ends().unauthenticated))
-                    } else if is_reading && now >= heard_at + heartbeat.idle_timeout {
+                    } else if is_reading && now >= heard_at + idle_timeout {
                         Err(End::Goodbye(goodbye::IDLE))
                     } else {
-                        if now >= ping_at {
-                            ping_at = now + heartbeat.ping_interval;
+                        let is_due = now >= ping_at;
+                        if is_due {
+                            ping_at = now + ping_interval;
                         }
-                        let idle_at = heard_at + heartbeat.idle_timeout;
+                        let idle_at = heard_at + idle_timeout;
                         tick.as_mut().reset(ping_at.min(expiry).min(idle_at.max(now + Duration::from_millis(100))));
-                        self.ping(now, ping_at, heartbeat).await
+                        if is_due { self.ping().await } else { Ok(()) }
                     }
                 }
             };
@@ -362,11 +377,10 @@ impl<S: Io, H: Handler> Session<S, H> {
         }
     }
 
-    async fn ping(&mut self, now: Instant, ping_at: Instant, heartbeat: Heartbeat) -> Result<(), End> {
-        if ping_at == now + heartbeat.ping_interval {
-            written(self.socket.send(Message::Ping(tungstenite::Bytes::new()))).await?;
-        }
-        Ok(())
+    async fn ping(&mut self) -> Result<(), End> {
+        let mut out = Out::new(&mut self.socket);
+        out.give(Message::Ping(tungstenite::Bytes::new())).await?;
+        out.flush().await
     }
 
     async fn do_own(&mut self, own: H::Own) -> Result<(), End> {
@@ -431,7 +445,7 @@ impl<S: Io, H: Handler> Session<S, H> {
             frame.set("switchboard.outcome", || H::Wire::refusal(&told.event).unwrap_or_else(|| "answered".to_owned()));
             self.answering = (frame.child("answer"), frame);
         }
-        match self.seat.handler.hear(told, answered, &mut Out::new(&mut self.socket)).await? {
+        match self.seat.handler.hear(told, answered.as_ref(), &mut Out::new(&mut self.socket)).await? {
             Heard::Fine => {}
             Heard::JoinLater => self.join_later(),
         }
@@ -547,12 +561,19 @@ impl<S: Io, H: Handler> Session<S, H> {
     }
 }
 
-/// A socket that does not take what is written to it for so long reads too slowly.
-async fn written(write: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), End> {
-    match timeout(WRITE_TIMEOUT, write).await {
-        Ok(done) => done.map_err(|_| End::Gone),
-        Err(_) => Err(End::Goodbye(goodbye::TOO_SLOW)),
-    }
+/// A socket that does not take what is written to it for so long reads too slowly. Mostly it takes it at once: then no timer
+/// is made, and an idle one holds no room for it.
+fn written(
+    mut write: impl FnMut(&mut Context<'_>) -> Poll<Result<(), tungstenite::Error>> + Send,
+) -> impl Future<Output = Result<(), End>> + Send {
+    let mut limit = None;
+    poll_fn(move |cx| match write(cx) {
+        Poll::Ready(done) => Poll::Ready(done.map_err(|_| End::Gone)),
+        Poll::Pending => {
+            let limit = limit.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+            limit.poll_unpin(cx).map(|()| Err(End::Goodbye(goodbye::TOO_SLOW)))
+        }
+    })
 }
 
 /// A future that may not be there; then it never completes.
@@ -625,7 +646,7 @@ pub(crate) mod tests {
         async fn hear<S: Io>(
             &mut self,
             _: &Told<wire::Location>,
-            _: Option<Pending<wire::Location>>,
+            _: Option<&Pending<wire::Location>>,
             _: &mut Out<'_, S>,
         ) -> Result<Heard, End> {
             Ok(Heard::Fine)
@@ -665,7 +686,7 @@ pub(crate) mod tests {
             traces: Traces::default(),
         };
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(upgrade::config())).await;
-        tokio::spawn(run(socket, Box::new(seat), HEARTBEAT));
+        tokio::spawn(Session::new(socket, Box::new(seat), HEARTBEAT).serve());
         theirs
     }
 

@@ -248,17 +248,20 @@ impl Handler for ChatHandler {
     async fn hear<S: Io>(
         &mut self,
         told: &Told<wire::Chat>,
-        answered: Option<Pending<wire::Chat>>,
+        answered: Option<&Pending<wire::Chat>>,
         out: &mut Out<'_, S>,
     ) -> Result<Heard, End> {
-        self.say_greeting(out).await?;
+        if self.greeting.is_some() || self.place.is_some() {
+            // Boxed, as it comes once: each idle socket would hold room for it.
+            Box::pin(self.say_greeting(out)).await?;
+        }
         let is_first = answered.as_ref().is_some_and(|pending| Some(pending.request) == self.first_request);
-        let answered = answered.map(|pending| pending.action);
+        let answered = answered.map(|pending| &pending.action);
         match &told.event {
             Event::Message(message) => match self.order.offer(message.seq) {
                 Offer::Next => self.show(told, out).await?,
                 // The client repeated a message, and this is the first one: it has another id than the repeat.
-                Offer::Behind if answered.is_some_and(|action| is_other_send(&action, &message.id)) => {
+                Offer::Behind if answered.is_some_and(|action| is_other_send(action, &message.id)) => {
                     self.show(told, out).await?;
                 }
                 Offer::Behind => {}
@@ -273,7 +276,7 @@ impl Handler for ChatHandler {
                 Some(Action::Join(_)) => return self.unseated(refused),
                 // The client did not ask for it.
                 Some(_) if is_first => {}
-                Some(action) => out.feed(self.refused(refused, &action)).await?,
+                Some(action) => out.feed(self.refused(refused, action)).await?,
                 // It was asked again meanwhile, on another stream.
                 None => {}
             },

@@ -85,7 +85,7 @@ impl Handler for LocationHandler {
     async fn hear<S: Io>(
         &mut self,
         told: &Told<wire::Location>,
-        answered: Option<Pending<wire::Location>>,
+        answered: Option<&Pending<wire::Location>>,
         out: &mut Out<'_, S>,
     ) -> Result<Heard, End> {
         match (&told.event, answered) {

@@ -169,7 +169,7 @@ impl Handler for NotificationsHandler {
     async fn hear<S: Io>(
         &mut self,
         told: &Told<wire::Notification>,
-        answered: Option<Pending<wire::Notification>>,
+        answered: Option<&Pending<wire::Notification>>,
         out: &mut Out<'_, S>,
     ) -> Result<Heard, End> {
         match (&told.event, answered) {

@@ -231,7 +231,7 @@ impl Handler for PresenceHandler {
     async fn hear<S: Io>(
         &mut self,
         told: &Told<wire::Presence>,
-        answered: Option<Pending<wire::Presence>>,
+        answered: Option<&Pending<wire::Presence>>,
         _: &mut Out<'_, S>,
     ) -> Result<Heard, End> {
         match &told.event {

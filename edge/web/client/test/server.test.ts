@@ -112,6 +112,8 @@ describe('each protocol, both sides', () => {
 
   test('mobile', async () => {
     const phone = new Conversation(kept(createMobileChatWebSocket(123, { deviceId: DEVICE }, options())));
+    // Who was there before is not told of.
+    await connected(phone.socket);
     const sam = new Conversation(kept(createMobileChatWebSocket(123, { token: sign('900') }, options())));
     await until(phone, ({ present }) => present.includes('900'));
     phone.sendTyping();
