@@ -22,15 +22,26 @@ var Calls = class {
     return { name: `${this.page}.${side}`, end: () => this.sides.delete(side) };
   }
   listen(begun) {
+    if (document.hidden) {
+      document.addEventListener("visibilitychange", () => this.listen(), { once: true });
+      return begun?.();
+    }
     const events = new EventSource(`playground.calls?page=${this.page}`);
     events.onopen = () => begun?.();
     events.onmessage = ({ data }) => {
       const call = JSON.parse(data);
       this.sides.get(call.side)?.(call);
     };
+    const hide = () => {
+      events.close();
+      this.listen();
+    };
+    document.addEventListener("visibilitychange", hide, { once: true });
     events.onerror = () => {
       begun?.();
-      if (events.readyState === EventSource.CLOSED) setTimeout(() => this.listen(), AGAIN_MS);
+      if (events.readyState !== EventSource.CLOSED) return;
+      document.removeEventListener("visibilitychange", hide);
+      setTimeout(() => this.listen(), AGAIN_MS);
     };
   }
 };
@@ -1952,7 +1963,11 @@ function turn(world2) {
     live.use(token);
   }
   live.show(isLive);
-  if (world2 && !isLive && shown2 !== location.hash) show(world2);
+  if (world2 && !isLive && shown2 !== location.hash) void begin(world2);
+}
+async function begin(world2) {
+  if (world2.calls) await (calls ??= new Calls()).ready;
+  if (shown2 !== location.hash && !location.hash.startsWith("#live")) show(world2);
 }
 function show(world2) {
   const { protocol, alone } = place();
@@ -2002,7 +2017,6 @@ try {
       else location.hash = protocol;
     })
   );
-  if (known.calls) await (calls = new Calls()).ready;
   world = known;
   turn(world);
 } catch (error) {

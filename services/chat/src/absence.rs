@@ -4,11 +4,7 @@
 //! moment was there after all. The rest are notified, by the notification service, with the same request id however
 //! often it is tried.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 use serde::{Deserialize, Serialize};
@@ -24,6 +20,7 @@ use crate::{
     model::{KINDS, Kind, kind_name},
     retention::Retention,
     store::{Absence, Store},
+    writer::{TRIES_MAX, TRY_AGAIN_AFTER},
 };
 
 /// Absences that are told of at once.
@@ -130,70 +127,39 @@ pub(crate) struct Arrival {
     pub(crate) at: Micros,
 }
 
-/// Somebody who was not there when a message came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Absent {
-    pub(crate) user_id: String,
-    /// When they came last, if that is not stored yet: what they missed up to then is over.
-    pub(crate) came_at: Option<Micros>,
-}
-
 /// Those who come into a conversation, noted many at once.
 pub(crate) struct Arrivals {
+    store: Arc<Store>,
     commit: GroupCommit<Arrival>,
-    unstored: Unstored,
 }
-
-/// The last arrival of each person and conversation that is not stored yet: whoever has gone again before it is, is
-/// missed by the next message in a burst of its own.
-type Unstored = Arc<Mutex<HashMap<(Uuid, String), Micros>>>;
 
 impl Arrivals {
     pub(crate) fn start(store: Arc<Store>, lifecycle: &Lifecycle) -> Self {
-        let unstored = Unstored::default();
-        let stored = unstored.clone();
+        let stored = store.clone();
         let commit = GroupCommit::start("chat arrivals", lifecycle, move |arrivals: Vec<Arrival>| {
-            let (store, stored) = (store.clone(), stored.clone());
+            let store = stored.clone();
             async move {
-                if store.came(&arrivals).await.is_err() {
-                    // The database said why in the log. At worst somebody is notified of what has been seen.
-                    tracing::warn!(arrivals = arrivals.len(), "arrivals were not noted");
+                for tries in 1..=TRIES_MAX {
+                    if store.came(&arrivals).await.is_ok() {
+                        break;
+                    }
+                    if tries == TRIES_MAX {
+                        // The database said why in the log. At worst somebody is notified of what they have seen, or is
+                        // not of what they miss next, until the burst from before is over.
+                        tracing::warn!(arrivals = arrivals.len(), "arrivals were not noted");
+                    } else {
+                        tokio::time::sleep(TRY_AGAIN_AFTER * tries).await;
+                    }
                 }
-                let mut unstored = lock(&stored);
-                for arrival in arrivals {
-                    settle(&mut unstored, arrival);
-                }
+                store.coming.settle(arrivals);
             }
         });
-        Self { commit, unstored }
+        Self { store, commit }
     }
 
     pub(crate) fn note(&self, arrival: Arrival) {
-        lock(&self.unstored).insert((arrival.conversation_id, arrival.user_id.clone()), arrival.at);
-        if let Err(refused) = self.commit.push(arrival) {
-            // Too many came at once: at worst one is notified of what was seen.
-            settle(&mut lock(&self.unstored), refused);
-        }
-    }
-
-    /// Somebody who is not there, as a message finds them.
-    pub(crate) fn absent(&self, conversation_id: Uuid, user_id: &str) -> Absent {
-        let key = (conversation_id, user_id.to_owned());
-        let came_at = lock(&self.unstored).get(&key).copied();
-        Absent { user_id: key.1, came_at }
-    }
-}
-
-fn lock(unstored: &Unstored) -> MutexGuard<'_, HashMap<(Uuid, String), Micros>> {
-    unstored.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An arrival need not be known here any more, unless there was a later one.
-fn settle(unstored: &mut HashMap<(Uuid, String), Micros>, Arrival { conversation_id, user_id, at }: Arrival) {
-    if let Entry::Occupied(last) = unstored.entry((conversation_id, user_id))
-        && *last.get() <= at
-    {
-        last.remove();
+        // When too many come at once, some are not noted: the same as above.
+        self.store.coming.expect(arrival, |arrival| self.commit.push(arrival).is_ok());
     }
 }
 

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     Asker, Link,
-    absence::{Absent, Arrival, Arrivals, Noted},
+    absence::{Arrival, Arrivals, Noted},
     convert,
     doorbell::{Doorbell, part_of},
     model::{self, Conversation, Kind, Openness, Refusal, Role},
@@ -213,7 +213,7 @@ impl Hub {
     }
 
     /// Who of a conversation is not there while somebody writes, and shall be notified of it.
-    pub(crate) fn absent(&self, conversation: &Conversation, sender_id: &str) -> Vec<Absent> {
+    pub(crate) fn absent(&self, conversation: &Conversation, sender_id: &str) -> Vec<String> {
         if !self.noted.notes(conversation.kind) {
             return Vec::new();
         }
@@ -226,10 +226,7 @@ impl Hub {
         // A seat may have been erased since the writer came in.
         let seats = room.map_or(&conversation.seats, |room| &room.conversation.seats);
         let others = seats.iter().map(|seat| &seat.user_id).filter(|user_id| *user_id != sender_id);
-        others
-            .filter(|user_id| is_away(user_id))
-            .map(|user_id| self.arrivals.absent(conversation.id, user_id))
-            .collect()
+        others.filter(|user_id| is_away(user_id)).cloned().collect()
     }
 
     /// Whether somebody is in a conversation, on this instance.

@@ -5,8 +5,6 @@ use switchboard_chassis::Micros;
 use switchboard_proto::chat::v1::RefusalReason;
 use uuid::Uuid;
 
-use crate::absence::Absent;
-
 pub(crate) use switchboard_proto::chat::v1::{
     ConversationKind as Kind, ConversationStatus as Openness, MessageStatus as Status, MessageType,
 };
@@ -124,7 +122,7 @@ pub(crate) struct Draft {
     pub(crate) body: Body,
     pub(crate) client_message_id: Option<String>,
     /// Whom it shall be noted that they were not there.
-    pub(crate) absent: Vec<Absent>,
+    pub(crate) absent: Vec<String>,
 }
 
 /// What a message says.

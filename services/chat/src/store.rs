@@ -20,7 +20,7 @@ use switchboard_chassis::{
 use switchboard_webhooks::{Outbox, forget};
 use uuid::Uuid;
 
-pub(crate) use absences::Absence;
+pub(crate) use absences::{Absence, Coming};
 pub(crate) use lists::{ConversationKey, MessagesFrom, Summary, Whose};
 use opening::{Known, New};
 
@@ -53,6 +53,7 @@ pub(crate) struct Store {
     burst: Micros,
     /// What other systems are told.
     outbox: Outbox,
+    pub(crate) coming: Coming,
 }
 
 impl Store {
@@ -79,7 +80,7 @@ impl Store {
                 }
             }
         });
-        Self { db, outbox, found, made, marked, burst }
+        Self { db, outbox, found, made, marked, burst, coming: Coming::default() }
     }
 
     /// The last messages of some conversations.

@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// Tries of a batch while the database does not answer.
-const TRIES_MAX: u32 = 4;
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
+pub(crate) const TRIES_MAX: u32 = 4;
+pub(crate) const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Who wants to know what became of a draft.
 pub(crate) enum Sender {

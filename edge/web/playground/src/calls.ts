@@ -18,7 +18,7 @@ const AGAIN_MS = 3_000;
 /** How long to wait for the server to tell, before the page goes on without. */
 const READY_MS = 2_000;
 
-/** The gRPC calls of this page's sockets. */
+/** The gRPC calls of this page's sockets, while the page is in sight: a browser has six such connections to a server. */
 export class Calls {
   private readonly page = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
   private readonly sides = new Map<string, (call: Call) => void>();
@@ -41,15 +41,26 @@ export class Calls {
   }
 
   private listen(begun?: () => void): void {
+    if (document.hidden) {
+      document.addEventListener('visibilitychange', () => this.listen(), { once: true });
+      return begun?.();
+    }
     const events = new EventSource(`playground.calls?page=${this.page}`);
     events.onopen = () => begun?.();
     events.onmessage = ({ data }: MessageEvent<string>) => {
       const call = JSON.parse(data) as Call;
       this.sides.get(call.side)?.(call);
     };
+    const hide = (): void => {
+      events.close();
+      this.listen();
+    };
+    document.addEventListener('visibilitychange', hide, { once: true });
     events.onerror = () => {
       begun?.();
-      if (events.readyState === EventSource.CLOSED) setTimeout(() => this.listen(), AGAIN_MS);
+      if (events.readyState !== EventSource.CLOSED) return;
+      document.removeEventListener('visibilitychange', hide);
+      setTimeout(() => this.listen(), AGAIN_MS);
     };
   }
 }

@@ -49,7 +49,13 @@ function turn(world: World | undefined): void {
     live.use(token);
   }
   live.show(isLive);
-  if (world && !isLive && shown !== location.hash) show(world);
+  if (world && !isLive && shown !== location.hash) void begin(world);
+}
+
+/** The calls are listened to before the first socket is opened, and not where none is. */
+async function begin(world: World): Promise<void> {
+  if (world.calls) await (calls ??= new Calls()).ready;
+  if (shown !== location.hash && !location.hash.startsWith('#live')) show(world);
 }
 
 function show(world: World): void {
@@ -103,7 +109,6 @@ try {
       else location.hash = protocol;
     }),
   );
-  if (known.calls) await (calls = new Calls()).ready;
   world = known;
   turn(world);
 } catch (error) {

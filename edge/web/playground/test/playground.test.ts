@@ -137,6 +137,26 @@ describe('gRPC calls beneath the frames', () => {
     expect(await refused.first().getAttribute('data-kind')).toBe('closed');
   });
 
+  test('not while the page is out of sight: a browser has few such connections', async () => {
+    const clara = await alone('clinic', '701', 'Pat Patient');
+    const turn = (isHidden: boolean): Promise<void> =>
+      clara.page().evaluate((hidden) => {
+        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, isHidden);
+    await turn(true);
+    await write(clara, 'out of sight');
+    await messages(clara, 'Pat Patient').filter({ hasText: 'out of sight' }).locator('.tick[title="stored"]').waitFor();
+    await turn(false);
+    await expect
+      .poll(async () => {
+        await write(clara, 'in sight');
+        return call(clara, /→ ChatService\/Converse .*"in sight"/).count();
+      }, { interval: 200 })
+      .toBeGreaterThan(0);
+    expect(await call(clara, /"out of sight"/).count()).toBe(0);
+  });
+
   test('each page hears of its own sockets, and no other page may ask', async () => {
     const hear = async (page: string): Promise<{ text(): string; end(): void }> => {
       const stop = new AbortController();
@@ -154,7 +174,8 @@ describe('gRPC calls beneath the frames', () => {
         const socket = new WebSocket(`ws://${server.host}/ws/chat/${CONSULTATION}/?token=${sign('801')}&calls=${name}`);
         await once(socket, 'open');
         socket.send(JSON.stringify({ type: 'chat_message', message }));
-        await once(socket, 'message');
+        // What is still on its way would be heard by the next one, who is in the same conversation.
+        await new Promise<void>((resolve) => socket.on('message', (frame) => String(frame).includes(message) && resolve()));
         socket.close();
         await once(socket, 'close');
       };

@@ -1,12 +1,17 @@
 //! Who was not there when a message came.
 
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
 use sqlx::{FromRow, QueryBuilder};
 use switchboard_chassis::{Micros, db::Result, on_pool};
 use uuid::Uuid;
 
 use super::Store;
 use crate::{
-    absence::{Absent, Arrival},
+    absence::Arrival,
     hooks::MissedMessage,
     model::{Draft, Kind, Message, Role},
     order::Appended,
@@ -51,8 +56,11 @@ pub(super) struct Missed<'a> {
 }
 
 /// Who missed something of a batch: each person of a conversation once, by the first message, in the order of the keys.
-/// A burst is over when its last message is from before `over_before`.
-pub(super) fn missed<'a>(drafts: &'a [Draft], appended: &'a [Appended], over_before: Micros) -> Vec<Missed<'a>> {
+pub(super) fn missed<'a>(
+    drafts: &'a [Draft],
+    appended: &'a [Appended],
+    over_before: impl Fn(&Missed<'_>) -> Micros,
+) -> Vec<Missed<'a>> {
     let mut missed: Vec<Missed<'_>> = drafts
         .iter()
         .zip(appended)
@@ -61,16 +69,60 @@ pub(super) fn missed<'a>(drafts: &'a [Draft], appended: &'a [Appended], over_bef
             _ => None,
         })
         .flat_map(|(draft, message)| {
-            draft.absent.iter().map(move |Absent { user_id, came_at }| {
-                let over_before = came_at.map_or(over_before, |at| over_before.max(at.saturating_add(1)));
-                Missed { message, kind: draft.kind, user_id, over_before }
-            })
+            let missed = |user_id| Missed { message, kind: draft.kind, user_id, over_before: Micros::MIN };
+            draft.absent.iter().map(move |user_id| missed(user_id))
         })
         .collect();
     // Stable: of equal keys the first stays.
     missed.sort_by_key(|missed| (missed.message.conversation_id, missed.user_id));
     missed.dedup_by_key(|missed| (missed.message.conversation_id, missed.user_id));
+    for missed in &mut missed {
+        missed.over_before = over_before(missed);
+    }
     missed
+}
+
+/// Arrivals at this instance that are not stored yet, the last one of each person and conversation. Whoever has gone again
+/// before theirs is stored misses the next message in a burst of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Coming(Mutex<HashMap<(Uuid, String), Micros>>);
+
+impl Coming {
+    /// Somebody came, if `note` takes care that it will be stored. That must not wait.
+    pub(crate) fn expect(&self, arrival: Arrival, note: impl FnOnce(Arrival) -> bool) {
+        let (key, at) = ((arrival.conversation_id, arrival.user_id.clone()), arrival.at);
+        // Nobody settles it before it is here.
+        let mut coming = self.lock();
+        if note(arrival) {
+            coming.insert(key, at);
+        }
+    }
+
+    /// These are stored, or never will be.
+    pub(crate) fn settle(&self, arrivals: Vec<Arrival>) {
+        let mut coming = self.lock();
+        for Arrival { conversation_id, user_id, at } in arrivals {
+            // Unless there was a later one.
+            if let Entry::Occupied(last) = coming.entry((conversation_id, user_id))
+                && *last.get() <= at
+            {
+                last.remove();
+            }
+        }
+    }
+
+    /// When somebody who is missed now came last, if that is not stored yet.
+    pub(super) fn came_at(&self, Missed { message, user_id, .. }: &Missed<'_>) -> Option<Micros> {
+        let coming = self.lock();
+        if coming.is_empty() {
+            return None;
+        }
+        coming.get(&(message.conversation_id, (*user_id).to_owned())).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Uuid, String), Micros>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Store {
@@ -227,21 +279,18 @@ mod tests {
             for (is_stored_late, again_at) in [(false, 300), (true, 300), (true, CAME_AT + 1)] {
                 let fixture = Fixture::new(backend).await?;
                 let id = fixture.open("pat", "pro").await?;
-                let absent = |came_at| Absent { user_id: "pro".into(), came_at };
-                fixture.append_missed(id, "pat", absent(None), 100).await?;
+                fixture.append_missed(id, "pat", "pro", 100).await?;
                 let store = &fixture.store;
-                let untold = store.untold(Micros::MAX, 10).await?;
-                store.told(untold, |_| false).await?;
+                store.told(store.untold(Micros::MAX, 10).await?, |_| false).await?;
 
-                let arrival = Arrival { conversation_id: id, user_id: "pro".into(), at: CAME_AT };
-                let again = if is_stored_late {
-                    let again = fixture.append_missed(id, "pat", absent(Some(CAME_AT)), again_at).await?;
-                    store.came(&[arrival]).await?;
-                    again
-                } else {
-                    store.came(&[arrival]).await?;
-                    fixture.append_missed(id, "pat", absent(None), again_at).await?
-                };
+                let arrivals = vec![Arrival { conversation_id: id, user_id: "pro".into(), at: CAME_AT }];
+                store.coming.expect(arrivals[0].clone(), |_| true);
+                if !is_stored_late {
+                    store.came(&arrivals).await?;
+                    store.coming.settle(arrivals.clone());
+                }
+                let again = fixture.append_missed(id, "pat", "pro", again_at).await?;
+                store.came(&arrivals).await?;
                 let untold: Vec<Uuid> =
                     store.untold(Micros::MAX, 10).await?.into_iter().map(|absence| absence.message_id).collect();
                 assert_eq!(untold, [again], "{backend:?} {is_stored_late} {again_at}");
@@ -250,19 +299,35 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn only_the_last_arrival_counts_and_none_that_is_not_noted() {
+        let coming = Coming::default();
+        let arrival = |at| Arrival { conversation_id: Uuid::nil(), user_id: "pro".into(), at };
+        let known = |coming: &Coming| coming.lock().values().copied().collect::<Vec<_>>();
+        coming.expect(arrival(1), |_| false);
+        assert!(known(&coming).is_empty());
+        coming.expect(arrival(2), |_| true);
+        coming.expect(arrival(3), |_| false);
+        assert_eq!(known(&coming), [2]);
+        coming.expect(arrival(4), |_| true);
+        coming.settle(vec![arrival(2)]);
+        assert_eq!(known(&coming), [4]);
+        coming.settle(vec![arrival(4)]);
+        assert!(known(&coming).is_empty());
+    }
+
     /// What was told of is not told of again, until nothing came for so long.
     #[tokio::test]
     async fn a_burst_is_one() -> anyhow::Result<()> {
         for backend in [Backend::Sqlite, Backend::Postgres] {
             let fixture = Fixture::new(backend).await?;
             let id = fixture.open("pat", "pro").await?;
-            let absent = || Absent { user_id: "pro".into(), came_at: None };
-            fixture.append_missed(id, "pat", absent(), 1).await?;
+            fixture.append_missed(id, "pat", "pro", 1).await?;
             let store = &fixture.store;
             store.told(store.untold(Micros::MAX, 10).await?, |_| false).await?;
-            fixture.append_missed(id, "pat", absent(), 1 + BURST).await?;
+            fixture.append_missed(id, "pat", "pro", 1 + BURST).await?;
             assert_eq!(store.untold(Micros::MAX, 10).await?, vec![], "{backend:?}");
-            let next = fixture.append_missed(id, "pat", absent(), 2 + 2 * BURST).await?;
+            let next = fixture.append_missed(id, "pat", "pro", 2 + 2 * BURST).await?;
             assert_eq!(store.untold(Micros::MAX, 10).await?.first().map(|absence| absence.message_id), Some(next));
         }
         Ok(())

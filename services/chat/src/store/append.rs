@@ -143,7 +143,11 @@ impl Store {
             query.push(") AS v WHERE conversations.id = v.column1");
             query.build().execute(&mut *tx).await?;
 
-            let missed = missed(drafts, &appended, now.saturating_sub(self.burst));
+            let over_before = |missed: &Missed<'_>| {
+                let silence = now.saturating_sub(self.burst);
+                self.coming.came_at(missed).map_or(silence, |at| silence.max(at.saturating_add(1)))
+            };
+            let missed = missed(drafts, &appended, over_before);
             let alike = missed.chunk_by(|one, next| one.over_before == next.over_before);
             for missed in alike.flat_map(|alike| alike.chunks(STATEMENT_ABSENCES_MAX)) {
                 let over_before = missed[0].over_before;

@@ -13,7 +13,6 @@ use tokio::sync::Mutex;
 use super::*;
 use crate::{
     MIGRATIONS,
-    absence::Absent,
     model::{Body, Draft, Kind, MessageType, Opening, Role, Seat},
     order::Numbers,
 };
@@ -71,10 +70,10 @@ impl Fixture {
         &self,
         id: Uuid,
         sender_id: &str,
-        absent: Absent,
+        absent: &str,
         now: Micros,
     ) -> anyhow::Result<Uuid> {
-        let draft = Draft { absent: vec![absent], ..draft(id, sender_id) };
+        let draft = Draft { absent: vec![absent.to_owned()], ..draft(id, sender_id) };
         let message_id = draft.id;
         self.store.append(&[draft], now, &mut *self.numbers.lock().await, false).await?;
         Ok(message_id)
