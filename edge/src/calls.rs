@@ -158,6 +158,12 @@ struct Told<'a> {
     missed: u64,
 }
 
+impl<'a> Told<'a> {
+    fn new(side: &'a str, method: &'a str, way: Way, message: Option<Value>) -> Self {
+        Self { side, method, way, call: None, message, status: None, ms: None, missed: 0 }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
@@ -206,7 +212,7 @@ impl Tap {
         self.tell(|side| {
             let (descriptor, bytes) = message(&method(name)?);
             let message = shown(descriptor, &bytes);
-            Some(Told { side, method: name, way, call: None, message, status: None, ms: None, missed: 0 })
+            Some(Told::new(side, name, way, message))
         });
     }
 }
@@ -283,7 +289,7 @@ async fn look_on(
     let asked = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     tap.tell(|side| {
         let message = shown(method.input(), message_in(&asked)?);
-        Some(Told { side, method: &name, way: Way::Asked, call, message, status: None, ms: None, missed: 0 })
+        Some(Told { call, ..Told::new(side, &name, Way::Asked, message) })
     });
     let began = Instant::now();
     let answered = peer.call(Request::from_parts(head, Body::new(Full::new(asked)))).await;
@@ -300,7 +306,7 @@ async fn look_on(
             Err(error) => (None, error.to_string()),
         };
         let status = Some(status);
-        Some(Told { side, method: &name, way: Way::Answered, call, message, status, ms, missed: 0 })
+        Some(Told { call, status, ms, ..Told::new(side, &name, Way::Answered, message) })
     });
     answered.map(|(response, ..)| response)
 }
