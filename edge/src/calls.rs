@@ -121,11 +121,8 @@ tokio::task_local! {
 }
 
 /// Does something for a socket at which somebody looks on.
-pub(crate) async fn tapped<F: Future>(tap: Option<Arc<Tap>>, work: F) -> F::Output {
-    match tap {
-        Some(tap) => TAP.scope(tap, work).await,
-        None => work.await,
-    }
+pub(crate) fn tapped<F: Future>(tap: Arc<Tap>, work: F) -> impl Future<Output = F::Output> {
+    TAP.scope(tap, work)
 }
 
 /// Who looks on at what is done here.

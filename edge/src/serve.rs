@@ -242,7 +242,11 @@ async fn visit(
     let visit = Visit { query, headers, token, address: client.address, who: OnceLock::new() };
     let (admitted, place) = match edge.room.take(client.address) {
         Some((handshake, socket)) => {
-            let admitted = calls::tapped(tap.clone(), edge.admit(&target, &visit)).await;
+            let admitted = match &tap {
+                None => edge.admit(&target, &visit).await,
+                // Boxed, as it is of demonstrations.
+                Some(tap) => Box::pin(calls::tapped(tap.clone(), edge.admit(&target, &visit))).await,
+            };
             drop(handshake);
             (admitted, Some(socket))
         }
@@ -319,8 +323,7 @@ fn sit<H: Handler>(
         if let Some(session) = opening.await {
             match tap {
                 None => session.serve().await,
-                // Boxed, as it is of demonstrations.
-                tap => Box::pin(calls::tapped(tap, session.serve())).await,
+                Some(tap) => Box::pin(calls::tapped(tap, session.serve())).await,
             }
         }
         drop(place);

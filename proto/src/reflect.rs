@@ -3,13 +3,24 @@
 use std::sync::LazyLock;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
 use crate::FILE_DESCRIPTOR_SET;
 
 /// What a name or its JSON is not.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such message.
+    #[error("{0} is not in the protos")]
+    Unknown(String),
+    /// The JSON is not of such a message.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// The message is another one.
+    #[error(transparent)]
+    Message(#[from] prost::DecodeError),
+}
 
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("made together with this program"));
@@ -34,7 +45,7 @@ pub fn options() -> SerializeOptions {
 /// # Errors
 /// When there is no such message, or `message` is another one.
 pub fn to_json(name: &str, message: &impl Message, options: &SerializeOptions) -> Result<Value, Error> {
-    let mut dynamic = DynamicMessage::new(pool().get_message_by_name(name).ok_or_else(|| unknown(name))?);
+    let mut dynamic = DynamicMessage::new(descriptor(name)?);
     dynamic.transcode_from(message)?;
     Ok(dynamic.serialize_with_options(serde_json::value::Serializer, options)?)
 }
@@ -44,10 +55,9 @@ pub fn to_json(name: &str, message: &impl Message, options: &SerializeOptions) -
 /// # Errors
 /// What is wrong with it, and what would be right; or that there is no such message.
 pub fn from_json<M: Message + Default>(name: &str, value: Value) -> Result<M, Error> {
-    let descriptor = pool().get_message_by_name(name).ok_or_else(|| unknown(name))?;
-    Ok(DynamicMessage::deserialize(descriptor, value)?.transcode_to()?)
+    Ok(DynamicMessage::deserialize(descriptor(name)?, value)?.transcode_to()?)
 }
 
-fn unknown(name: &str) -> Error {
-    format!("{name} is not in the protos").into()
+fn descriptor(name: &str) -> Result<MessageDescriptor, Error> {
+    pool().get_message_by_name(name).ok_or_else(|| Error::Unknown(name.to_owned()))
 }

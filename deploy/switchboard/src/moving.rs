@@ -66,14 +66,16 @@ impl Record {
             bail!("one key is wanted: user, device, conversation or message");
         };
         let mut record = match key.as_str() {
-            "user" => Self::User(parse(USER, value)?),
-            "device" => Self::Device(parse(DEVICE, value)?),
-            "conversation" if value.get("created_at").is_some() => Self::Conversation(parse(CONVERSATION, value)?),
+            "user" => Self::User(reflect::from_json(USER, value)?),
+            "device" => Self::Device(reflect::from_json(DEVICE, value)?),
+            "conversation" if value.get("created_at").is_some() => {
+                Self::Conversation(reflect::from_json(CONVERSATION, value)?)
+            }
             "conversation" => Self::Opening(
-                parse(OPENING, value)
+                reflect::from_json(OPENING, value)
                     .context("without created_at it is a conversation to be opened, which has fewer fields")?,
             ),
-            "message" => Self::Message(parse(MESSAGE, value)?),
+            "message" => Self::Message(reflect::from_json(MESSAGE, value)?),
             other => bail!("`{other}` is not user, device, conversation or message"),
         };
         record.normalise()?;
@@ -85,12 +87,13 @@ impl Record {
     /// # Errors
     /// Never, unless the build is broken.
     pub fn line(&self) -> anyhow::Result<String> {
+        let options = reflect::options();
         let value = match self {
-            Self::User(user) => print(USER, user),
-            Self::Device(device) => print(DEVICE, device),
-            Self::Conversation(conversation) => print(CONVERSATION, conversation),
-            Self::Opening(opening) => print(OPENING, opening),
-            Self::Message(message) => print(MESSAGE, message),
+            Self::User(user) => reflect::to_json(USER, user, &options),
+            Self::Device(device) => reflect::to_json(DEVICE, device, &options),
+            Self::Conversation(conversation) => reflect::to_json(CONVERSATION, conversation, &options),
+            Self::Opening(opening) => reflect::to_json(OPENING, opening, &options),
+            Self::Message(message) => reflect::to_json(MESSAGE, message, &options),
         }?;
         // A map of serde_json is sorted, so that fields and profiles have one order.
         Ok(Value::Object(Map::from_iter([(self.kind().to_owned(), value)])).to_string())
@@ -179,14 +182,6 @@ fn truncate(at: Option<&mut prost_types::Timestamp>) {
     if let Some(at) = at {
         at.nanos -= at.nanos.rem_euclid(1_000);
     }
-}
-
-fn parse<M: prost_reflect::prost::Message + Default>(name: &str, value: Value) -> anyhow::Result<M> {
-    reflect::from_json(name, value).map_err(anyhow::Error::from_boxed)
-}
-
-fn print(name: &str, message: &impl prost_reflect::prost::Message) -> anyhow::Result<Value> {
-    reflect::to_json(name, message, &reflect::options()).map_err(anyhow::Error::from_boxed)
 }
 
 /// A device as its line.

@@ -7,7 +7,6 @@
 use std::fmt;
 
 use anyhow::{Context as _, bail};
-use prost_reflect::prost::Message;
 use serde_json::{Map, Value};
 use switchboard_chassis::grpc::Peer;
 use switchboard_proto::{
@@ -89,15 +88,13 @@ fn read(line: &str) -> anyhow::Result<Line> {
         bail!("one key is wanted: user, device or conversation");
     };
     match key.as_str() {
-        "user" => Ok(Line::User(message("switchboard.identity.v1.User", value)?)),
-        "device" => Ok(Line::Device(message("switchboard.identity.v1.RegisterDeviceRequest", value)?)),
-        "conversation" => Ok(Line::Conversation(message("switchboard.chat.v1.OpenConversationRequest", value)?)),
+        "user" => Ok(Line::User(reflect::from_json("switchboard.identity.v1.User", value)?)),
+        "device" => Ok(Line::Device(reflect::from_json("switchboard.identity.v1.RegisterDeviceRequest", value)?)),
+        "conversation" => {
+            Ok(Line::Conversation(reflect::from_json("switchboard.chat.v1.OpenConversationRequest", value)?))
+        }
         other => bail!("`{other}` is not user, device or conversation"),
     }
-}
-
-fn message<M: Message + Default>(name: &str, value: Value) -> anyhow::Result<M> {
-    reflect::from_json(name, value).map_err(anyhow::Error::from_boxed)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use sqlx::{
 pub use sqlx::migrate::Migrator;
 
 use crate::{
-    Error, Micros, Secret,
+    Error, Kind, Micros, Secret,
     metrics::{Gauges, Metrics},
 };
 
@@ -26,6 +26,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection to Postgres that was not used for so long may have broken meanwhile.
 const RESTED: Duration = Duration::from_secs(1);
 const SQLITE_READERS: u32 = 4;
+/// See [`persist`].
+const TRIES_MAX: u32 = 4;
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// 16 MiB of write-ahead log before it is folded into the file.
 const WAL_PAGES: &str = "4096";
 /// 32 MiB of pages in memory for the one writer: with SQLite's 2 MiB, the indexes of busy conversations were read again for
@@ -482,6 +485,24 @@ pub fn padded<T>(items: &[T]) -> impl Iterator<Item = &T> {
     let power = items.len().next_power_of_two();
     let length = if items.len() <= power / 4 * 3 { power / 4 * 3 } else { power };
     items.iter().chain(items.last().into_iter().cycle().take(length.saturating_sub(items.len())))
+}
+
+/// Does something, and again while the database does not answer: four times, after longer and longer pauses. An answer
+/// that was lost on its way may have been a yes: `attempt` is told whether it is another try.
+///
+/// # Errors
+/// Those of the last try.
+pub async fn persist<T, F: Future<Output = Result<T>>>(mut attempt: impl FnMut(bool) -> F) -> Result<T> {
+    let mut tries = 1;
+    loop {
+        match attempt(tries > 1).await {
+            Err(error) if error.kind == Kind::Unavailable && tries < TRIES_MAX => {
+                tokio::time::sleep(TRY_AGAIN_AFTER * tries).await;
+                tries += 1;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Turns `?` on a database call into our [`Error`].

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 use serde::{Deserialize, Serialize};
-use switchboard_chassis::{Clock, Lifecycle, Micros, batch::GroupCommit, clock::micros, grpc::Peer};
+use switchboard_chassis::{Clock, Lifecycle, Micros, batch::GroupCommit, clock::micros, db::persist, grpc::Peer};
 use switchboard_proto::notification::v1::{
     BatchNotifyRequest, NotifyRequest, notification_service_client::NotificationServiceClient,
 };
@@ -20,7 +20,6 @@ use crate::{
     model::{KINDS, Kind, kind_name},
     retention::Retention,
     store::{Absence, Store},
-    writer::{TRIES_MAX, TRY_AGAIN_AFTER},
 };
 
 /// Absences that are told of at once.
@@ -139,17 +138,10 @@ impl Arrivals {
         let commit = GroupCommit::start("chat arrivals", lifecycle, move |arrivals: Vec<Arrival>| {
             let store = stored.clone();
             async move {
-                for tries in 1..=TRIES_MAX {
-                    if store.came(&arrivals).await.is_ok() {
-                        break;
-                    }
-                    if tries == TRIES_MAX {
-                        // The database said why in the log. At worst somebody is notified of what they have seen, or is
-                        // not of what they miss next, until the burst from before is over.
-                        tracing::warn!(arrivals = arrivals.len(), "arrivals were not noted");
-                    } else {
-                        tokio::time::sleep(TRY_AGAIN_AFTER * tries).await;
-                    }
+                if persist(|_| store.came(&arrivals)).await.is_err() {
+                    // The database said why in the log. At worst somebody is notified of what they have seen, or is not
+                    // of what they miss next, until the burst from before is over.
+                    tracing::warn!(arrivals = arrivals.len(), "arrivals were not noted");
                 }
                 store.coming.settle(arrivals);
             }

@@ -1,9 +1,9 @@
 //! Stores messages by group commit, then tells.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use switchboard_bus::Part;
-use switchboard_chassis::{Clock, Error, Kind, Lifecycle, batch::GroupCommit};
+use switchboard_chassis::{Clock, Error, Lifecycle, batch::GroupCommit, db::persist};
 use switchboard_proto::chat::v1::{Message as WireMessage, converse_response::Event};
 use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
@@ -16,10 +16,6 @@ use crate::{
     order::{Appended, Numbers},
     store::Store,
 };
-
-/// Tries of a batch while the database does not answer.
-pub(crate) const TRIES_MAX: u32 = 4;
-pub(crate) const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Who wants to know what became of a draft.
 pub(crate) enum Sender {
@@ -52,7 +48,7 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &
         let counts = counts.clone();
         async move {
             let (drafts, senders): (Vec<Draft>, Vec<Sender>) = batch.into_iter().unzip();
-            match append(&store, &drafts, &clock, &mut *numbers.lock().await).await {
+            match append(&store, &drafts, &clock, &numbers).await {
                 Ok(appended) => {
                     for ((appended, sender), draft) in appended.into_iter().zip(senders).zip(&drafts) {
                         counts.appended(draft, &appended);
@@ -73,19 +69,14 @@ pub(crate) fn start(store: Arc<Store>, hub: Arc<Hub>, clock: Clock, lifecycle: &
 
 /// Stores a batch, trying again when the database does not answer: an answer that was lost on its way may have been a
 /// yes, and then the second try finds what the first one stored.
-async fn append(store: &Store, drafts: &[Draft], clock: &Clock, numbers: &mut Numbers) -> Result<Vec<Appended>, Error> {
-    let mut ids_may_be_taken = false;
-    let mut tries = 1;
-    loop {
-        match store.append(drafts, clock.now(), numbers, ids_may_be_taken).await {
-            Err(error) if error.kind == Kind::Unavailable && tries < TRIES_MAX => {
-                tokio::time::sleep(TRY_AGAIN_AFTER * tries).await;
-                ids_may_be_taken = true;
-                tries += 1;
-            }
-            other => return other,
-        }
-    }
+async fn append(
+    store: &Store,
+    drafts: &[Draft],
+    clock: &Clock,
+    numbers: &Mutex<Numbers>,
+) -> Result<Vec<Appended>, Error> {
+    persist(|is_again| async move { store.append(drafts, clock.now(), &mut *numbers.lock().await, is_again).await })
+        .await
 }
 
 fn tell(hub: &Arc<Hub>, place: (Uuid, Part), appended: Appended, sender: Sender) {

@@ -1,10 +1,11 @@
 //! The one task that stores notifications: it takes all that wait, stores them in few transactions, then tells.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use switchboard_chassis::{
     Clock, Error, Kind, Lifecycle,
     batch::GroupCommit,
+    db::persist,
     metrics::{Counter, Counters},
 };
 use switchboard_proto::notification::v1::NotifyResponse;
@@ -23,10 +24,6 @@ use crate::{
 const WAITING_DRAFTS_MAX: usize = 16_384;
 const STORED: Counters<0> =
     Counters::new("switchboard_notification_stored_total", "Notifications that were stored", &[]);
-
-/// Tries of a transaction while the database does not answer.
-const TRIES_MAX: u32 = 4;
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// The way to the writer. Cheap to clone.
 #[derive(Clone)]
@@ -123,16 +120,7 @@ async fn store(inboxes: &Inboxes, clock: &Clock, calls: Vec<Call>, stored: &Coun
 /// Stores a transaction, trying again when the database does not answer: an answer that was lost on its way may have
 /// been a yes, and then the second try finds what the first one stored.
 async fn append(store: &Store, drafts: &[Draft], clock: &Clock) -> Result<Batch, Error> {
-    let mut tries = 1;
-    loop {
-        match store.append(drafts, clock.now(), tries > 1).await {
-            Err(error) if error.kind == Kind::Unavailable && tries < TRIES_MAX => {
-                tokio::time::sleep(TRY_AGAIN_AFTER * tries).await;
-                tries += 1;
-            }
-            other => return other,
-        }
-    }
+    persist(|is_again| store.append(drafts, clock.now(), is_again)).await
 }
 
 fn tell(hub: &Hub, appended: Appended) -> NotifyResponse {

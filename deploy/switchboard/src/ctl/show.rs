@@ -192,7 +192,7 @@ impl Show {
 }
 
 fn as_json(name: &str, message: &impl Message) -> anyhow::Result<Value> {
-    reflect::to_json(name, message, &reflect::options().skip_default_fields(false)).map_err(anyhow::Error::from_boxed)
+    Ok(reflect::to_json(name, message, &reflect::options().skip_default_fields(false))?)
 }
 
 /// To standard output. Whoever stops reading has read enough.
